@@ -1,0 +1,152 @@
+//! The bounded queue between what receives messages and what stores them.
+//!
+//! Bounded twice: in messages and in payload bytes. A full queue makes the sender wait, which stops the reading from
+//! its socket; nothing is dropped. The byte permit travels with the message until it is committed or given up, so the
+//! bound covers the batches being written too.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::domain::{Rejection, TenantId};
+
+use super::metrics::IngestMetrics;
+
+/// Who sent a message, as proven when the connection was made. Shared by all messages of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub tenant: TenantId,
+    /// Permission `usage:correct`: signed corrections are accepted.
+    pub may_correct: bool,
+    /// How it came in; a metric label.
+    pub via: Via,
+    /// MQTT client id or API key name; for operators, kept with parked records.
+    pub name: String,
+}
+
+/// The way by which a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The embedded broker.
+    Mqtt,
+    /// `quarantine replay`.
+    Replay,
+}
+
+impl Via {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// What became of one record. Reported only after the transaction that decided it was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordStatus {
+    Stored {
+        processed_at: DateTime<Utc>,
+    },
+    /// The same record was stored before, at `processed_at`.
+    Duplicate {
+        processed_at: DateTime<Utc>,
+    },
+    /// In the quarantine, with the reason.
+    Parked(Rejection),
+}
+
+/// The outcome of one record of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordReceipt {
+    /// `None` when the payload did not even say.
+    pub record_id: Option<String>,
+    pub status: RecordStatus,
+}
+
+/// The outcome of a message: one entry for each record that it carried, in the payload's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// `batchId` of a batch payload.
+    pub batch_id: Option<String>,
+    pub records: Vec<RecordReceipt>,
+}
+
+/// Called once, after COMMIT. Dropped uncalled when the program gives up on the message (hard stop): then nothing was
+/// acknowledged and the sender will send again.
+pub type Acknowledge = Box<dyn FnOnce(Receipt) + Send>;
+
+/// A payload on its way to the database.
+pub struct Message {
+    pub sender: Arc<Sender>,
+    /// The topic as published; empty when it did not come by MQTT.
+    pub topic: String,
+    /// The ICCID that the topic names, if it names one.
+    pub topic_iccid: Option<String>,
+    pub payload: Bytes,
+    pub received_at: DateTime<Utc>,
+    /// `None` for QoS 0.
+    pub acknowledge: Option<Acknowledge>,
+}
+
+/// A message together with its share of the byte bound.
+pub(crate) struct Queued {
+    pub(crate) message: Message,
+    pub(crate) _bytes: OwnedSemaphorePermit,
+}
+
+/// The sending side; cheap to clone.
+#[derive(Clone)]
+pub struct IngestQueue {
+    sender: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    max_bytes: u32,
+    metrics: Arc<IngestMetrics>,
+}
+
+/// The pipeline has stopped; nothing more is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueClosed;
+
+impl fmt::Display for QueueClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ingest pipeline has stopped")
+    }
+}
+
+impl std::error::Error for QueueClosed {}
+
+impl IngestQueue {
+    /// A queue of at most `max_messages` messages and `max_bytes` payload bytes.
+    pub(crate) fn new(
+        max_messages: usize,
+        max_bytes: u32,
+        metrics: Arc<IngestMetrics>,
+    ) -> (Self, mpsc::Receiver<Queued>) {
+        let (sender, receiver) = mpsc::channel(max_messages);
+        let bytes = Arc::new(Semaphore::new(max_bytes as usize));
+        (Self { sender, bytes, max_bytes, metrics }, receiver)
+    }
+
+    /// Waits for room. Cancel-safe: a cancelled call has sent nothing.
+    ///
+    /// # Errors
+    /// [`QueueClosed`] when the pipeline has stopped.
+    pub async fn send(&self, message: Message) -> Result<(), QueueClosed> {
+        // An oversized message takes the whole budget instead of waiting for ever.
+        let weight = u32::try_from(message.payload.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes);
+        let permit = self.bytes.clone().acquire_many_owned(weight).await.map_err(|_| QueueClosed)?;
+        let slot = self.sender.reserve().await.map_err(|_| QueueClosed)?;
+        self.metrics.message_received(message.sender.via);
+        slot.send(Queued { message, _bytes: permit });
+        Ok(())
+    }
+
+    /// Messages waiting to be taken by a writer.
+    pub fn depth(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+}
