@@ -2,5 +2,8 @@
 //!
 //! The modules stand in the order in which data passes them.
 
+pub mod config;
 pub mod domain;
 pub mod ingest;
+pub mod payload;
+pub mod store;

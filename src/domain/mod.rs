@@ -1,11 +1,16 @@
 //! What a usage record is, before anything is known about how it arrived or where it is kept.
 
 mod clock;
+mod counter;
 mod iccid;
 mod record;
 mod rejection;
 
 pub use clock::Clock;
+pub use counter::CounterReading;
 pub use iccid::Iccid;
-pub use record::{Amounts, CounterSample, Fingerprint, MAX_AMOUNT, RecordKey, TenantId, Usage, UsageRecord};
+pub use record::{
+    Amounts, CounterSample, Fingerprint, MAX_AMOUNT, ParkedRecord, Provenance, RecordKey, TenantId, Usage,
+    UsageRecord,
+};
 pub use rejection::{FieldFault, Rejection, RejectionCode};

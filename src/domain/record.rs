@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::Iccid;
+use super::{Iccid, Rejection};
 
 /// The largest amount of one record: 2^45 bytes (35 TB), so that no sum of a cycle can overflow `numeric(30,0)` and
 /// every amount survives a JSON number (2^53).
@@ -52,6 +55,8 @@ pub struct UsageRecord {
     pub period_start: DateTime<Utc>,
     pub period_end: DateTime<Utc>,
     pub usage: Usage,
+    /// Total, upload and download were all given and disagree; kept as sent and counted. No part of the fingerprint.
+    pub total_mismatch: bool,
     /// Serving network of the period, five or six digits.
     pub mccmnc: Option<String>,
     /// `recordId` of the record that this one corrects.
@@ -107,4 +112,28 @@ fn update_text(hash: &mut Sha256, text: Option<&str>) {
             hash.update(text);
         }
     }
+}
+
+/// Where something came from and what it looked like: kept with parked records, so that they can be mended and replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The way it came in, for example `mqtt`.
+    pub via: &'static str,
+    /// MQTT client id or API key name.
+    pub sender: Arc<str>,
+    /// Topic as published; empty when it did not come by MQTT.
+    pub topic: Arc<str>,
+    /// The record as it was sent.
+    pub payload: Bytes,
+}
+
+/// A record that is not stored, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedRecord {
+    pub tenant: TenantId,
+    /// As far as the payload or the topic tells.
+    pub iccid: Option<String>,
+    pub record_id: Option<String>,
+    pub rejection: Rejection,
+    pub provenance: Provenance,
 }

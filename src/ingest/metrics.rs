@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::RejectionCode;
 
-use super::queue::Via;
+use super::queue::{RecordStatus, Via};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ViaLabel {
@@ -134,22 +134,25 @@ impl IngestMetrics {
         }
     }
 
-    pub(super) fn record_stored(&self, total_mismatch: bool) {
-        self.stored.inc();
-        self.in_flight.dec();
-        if total_mismatch {
-            self.total_mismatch.inc();
+    /// The fate of one record is committed.
+    pub(super) fn record_decided(&self, status: &RecordStatus) {
+        match status {
+            RecordStatus::Stored { .. } => {
+                self.stored.inc();
+            }
+            RecordStatus::Duplicate { .. } => {
+                self.duplicate.inc();
+            }
+            RecordStatus::Parked(rejection) => {
+                self.parked.get_or_create(&ReasonLabel { reason: rejection.code }).inc();
+            }
         }
-    }
-
-    pub(super) fn record_duplicate(&self) {
-        self.duplicate.inc();
         self.in_flight.dec();
     }
 
-    pub(super) fn record_parked(&self, reason: RejectionCode) {
-        self.parked.get_or_create(&ReasonLabel { reason }).inc();
-        self.in_flight.dec();
+    /// A record was stored whose total differs from its parts.
+    pub(super) fn total_mismatched(&self) {
+        self.total_mismatch.inc();
     }
 
     pub(super) fn batch_committed(&self, records: usize, seconds: f64) {

@@ -1,0 +1,11 @@
+//! What can be configured, section by section. Later sources override earlier ones: default, file, environment, flag.
+
+mod load;
+pub mod mqtt;
+mod sections;
+mod show;
+
+pub use load::{ConfigError, Flags, Loaded, load};
+pub use sections::{
+    Config, DatabaseConfig, HttpConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig,
+};

@@ -1,0 +1,185 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::mqtt::MqttConfig;
+
+/// The whole configuration. `config/simbridge.toml` shows every key with its default and reason.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the private PostgreSQL and what belongs to it live.
+    pub data_dir: PathBuf,
+    pub database: DatabaseConfig,
+    pub postgres: PostgresConfig,
+    pub mqtt: MqttConfig,
+    pub ingest: IngestConfig,
+    pub http: HttpConfig,
+    pub shutdown: ShutdownConfig,
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./data".into(),
+            database: DatabaseConfig::default(),
+            postgres: PostgresConfig::default(),
+            mqtt: MqttConfig::default(),
+            ingest: IngestConfig::default(),
+            http: HttpConfig::default(),
+            shutdown: ShutdownConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// A PostgreSQL of yours. Without `url` simbridge runs a private one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host/database?sslmode=require`; empty for the private PostgreSQL.
+    pub url: String,
+    /// Connections at most.
+    pub pool_size: usize,
+    /// False behind PgBouncer in transaction pooling mode.
+    pub prepared_statements: bool,
+    /// After so long without an answer a transaction is given up and tried again.
+    pub statement_timeout_ms: u64,
+    /// PEM file with the authority of the server's certificate, beside the machine's own.
+    pub ca_file: PathBuf,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            pool_size: 10,
+            prepared_statements: true,
+            statement_timeout_ms: 30_000,
+            ca_file: PathBuf::new(),
+        }
+    }
+}
+
+/// The private PostgreSQL.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// Directory that holds `initdb` and `postgres`; empty to look in the usual places.
+    pub bin_dir: PathBuf,
+}
+
+/// The pipeline from a message to a committed record.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IngestConfig {
+    /// Messages that may wait for a writer.
+    pub queue_max_messages: usize,
+    /// Payload bytes that may wait or be in writing.
+    pub queue_max_bytes: u32,
+    /// Batches under way at once.
+    pub writers: usize,
+    pub batch_max_messages: usize,
+    pub batch_max_bytes: usize,
+    /// Records of one array or batch payload.
+    pub payload_max_records: usize,
+    /// How far `periodStart` may lie ahead.
+    pub max_future_hours: u32,
+    /// How old `periodStart` may be.
+    pub max_age_days: u32,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            queue_max_messages: 20_000,
+            queue_max_bytes: 64 << 20,
+            writers: 2,
+            batch_max_messages: 4_000,
+            batch_max_bytes: 2 << 20,
+            payload_max_records: 1_000,
+            max_future_hours: 24,
+            max_age_days: 400,
+        }
+    }
+}
+
+/// Health, metrics and the start page.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    pub enabled: bool,
+    /// Address and port.
+    pub listen: String,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { enabled: true, listen: "127.0.0.1:8080".into() }
+    }
+}
+
+/// How the program ends.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShutdownConfig {
+    /// After SIGTERM, what was received has this long to be committed and acknowledged.
+    pub grace_ms: u64,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { grace_ms: 10_000 }
+    }
+}
+
+/// Log events.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `auto` (text on a terminal, JSON otherwise), `text` or `json`.
+    pub format: String,
+    /// Which events, in the syntax of `RUST_LOG`, which overrides it.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: "auto".into(), filter: "info".into() }
+    }
+}
+
+impl Config {
+    /// What no single field can tell.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        let positive = [
+            ("database.pool_size", self.database.pool_size as u64),
+            ("database.statement_timeout_ms", self.database.statement_timeout_ms),
+            ("ingest.queue_max_messages", self.ingest.queue_max_messages as u64),
+            ("ingest.queue_max_bytes", self.ingest.queue_max_bytes.into()),
+            ("ingest.writers", self.ingest.writers as u64),
+            ("ingest.batch_max_messages", self.ingest.batch_max_messages as u64),
+            ("ingest.batch_max_bytes", self.ingest.batch_max_bytes as u64),
+            ("ingest.payload_max_records", self.ingest.payload_max_records as u64),
+            ("ingest.max_age_days", self.ingest.max_age_days.into()),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Some((key, "must be at least 1".into()));
+        }
+        if self.database.pool_size < self.ingest.writers + 2 {
+            let least = self.ingest.writers + 2;
+            return Some(("database.pool_size", format!("must be at least ingest.writers + 2 = {least}")));
+        }
+        if self.ingest.max_age_days > 3_660 {
+            return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));
+        }
+        if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
+            return Some(("log.format", "must be auto, text or json".into()));
+        }
+        if self.http.enabled && self.http.listen.parse::<std::net::SocketAddr>().is_err() {
+            return Some(("http.listen", "must be an address and port, such as 127.0.0.1:8080".into()));
+        }
+        None
+    }
+}

@@ -1,0 +1,140 @@
+//! Which of the records at hand go into one transaction.
+
+use crate::domain::RecordKey;
+use crate::store::NewRecord;
+
+/// Where a record came from: message and element within what a writer took from the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) message: usize,
+    pub(super) element: usize,
+}
+
+/// One transaction's records, sorted by key, no key twice.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) records: Vec<NewRecord>,
+    /// For each record the places that sent it, the first one first.
+    pub(super) places: Vec<(usize, Place)>,
+    /// What has to wait for this round's commit: other content under a key of this round, which the key table then
+    /// decides about, and corrections of this round's records.
+    pub(super) later: Vec<(NewRecord, Place)>,
+}
+
+impl Round {
+    /// Folds repetitions of a record into one. `arrived` is in the order of arrival.
+    pub(super) fn fold(mut arrived: Vec<(NewRecord, Place)>) -> Self {
+        // Stable, so that of equal keys the one that came first is stored.
+        arrived.sort_by(|(a, _), (b, _)| a.record.key.cmp(&b.record.key));
+        let mut round = Self::default();
+        for (new, place) in arrived {
+            match round.records.last() {
+                Some(kept) if kept.record.key == new.record.key => {
+                    if kept.fingerprint == new.fingerprint {
+                        round.places.push((round.records.len() - 1, place));
+                    } else {
+                        round.later.push((new, place));
+                    }
+                }
+                _ => {
+                    round.places.push((round.records.len(), place));
+                    round.records.push(new);
+                }
+            }
+        }
+        round.defer_corrections();
+        round
+    }
+
+    /// A correction is checked against what is stored, so it cannot stand beside the record that it corrects.
+    fn defer_corrections(&mut self) {
+        let waits: Vec<usize> = self
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(_, new)| new.record.corrects.as_ref().is_some_and(|target| self.holds(new, target)))
+            .map(|(index, _)| index)
+            .collect();
+        for index in waits.into_iter().rev() {
+            let new = self.records.remove(index);
+            let places = std::mem::take(&mut self.places);
+            for (of, place) in places {
+                match of.cmp(&index) {
+                    std::cmp::Ordering::Less => self.places.push((of, place)),
+                    std::cmp::Ordering::Equal => self.later.push((new.clone(), place)),
+                    std::cmp::Ordering::Greater => self.places.push((of - 1, place)),
+                }
+            }
+        }
+    }
+
+    fn holds(&self, correction: &NewRecord, target: &str) -> bool {
+        let key = RecordKey { record_id: target.to_owned(), ..correction.record.key.clone() };
+        self.records.binary_search_by(|new| new.record.key.cmp(&key)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::domain::{Amounts, Iccid, Provenance, TenantId, Usage, UsageRecord};
+
+    fn new(record_id: &str, total_bytes: i64, corrects: Option<&str>) -> NewRecord {
+        let record = UsageRecord {
+            key: RecordKey {
+                tenant: TenantId(1),
+                iccid: Iccid::parse("8941000000000000001").unwrap(),
+                record_id: record_id.into(),
+            },
+            period_start: DateTime::UNIX_EPOCH,
+            period_end: DateTime::UNIX_EPOCH,
+            usage: Usage::Amounts(Amounts { total_bytes, ..Amounts::default() }),
+            total_mismatch: false,
+            mccmnc: None,
+            corrects: corrects.map(str::to_owned),
+            source: None,
+            batch_id: None,
+        };
+        let provenance = Provenance {
+            via: "mqtt",
+            sender: Arc::from("test"),
+            topic: Arc::from(""),
+            payload: Bytes::new(),
+        };
+        NewRecord { fingerprint: record.fingerprint(), record, provenance }
+    }
+
+    fn fold(records: Vec<NewRecord>) -> Round {
+        let arrived = records.into_iter().enumerate();
+        Round::fold(arrived.map(|(message, new)| (new, Place { message, element: 0 })).collect())
+    }
+
+    fn ids(round: &Round) -> Vec<&str> {
+        round.records.iter().map(|new| new.record.key.record_id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_repetition_is_folded_into_the_first_and_other_content_waits() {
+        let round = fold(vec![new("b", 1, None), new("a", 2, None), new("b", 1, None), new("b", 9, None)]);
+        assert_eq!(ids(&round), ["a", "b"]);
+        let messages: Vec<_> = round.places.iter().map(|(of, place)| (*of, place.message)).collect();
+        assert_eq!(messages, [(0, 1), (1, 0), (1, 2)]);
+        let later: Vec<_> = round.later.iter().map(|(_, place)| place.message).collect();
+        assert_eq!(later, [3]);
+    }
+
+    #[test]
+    fn a_correction_waits_for_the_record_that_it_corrects() {
+        let round = fold(vec![new("a-fix", -1, Some("a")), new("a", 2, None), new("c-fix", -1, Some("c"))]);
+        assert_eq!(ids(&round), ["a", "c-fix"]);
+        let messages: Vec<_> = round.places.iter().map(|(of, place)| (*of, place.message)).collect();
+        assert_eq!(messages, [(0, 1), (1, 2)]);
+        let later: Vec<_> = round.later.iter().map(|(_, place)| place.message).collect();
+        assert_eq!(later, [0]);
+    }
+}

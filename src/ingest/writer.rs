@@ -1,0 +1,213 @@
+//! Takes what is in the queue, stores it, acknowledges it, repeats.
+//!
+//! There is no timer: a writer that is idle takes whatever is there, so a lone message waits for nothing but its own
+//! COMMIT, and under load a batch fills while the one before is being committed.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use crate::domain::{Clock, ParkedRecord, Rejection, RejectionCode};
+use crate::payload::PayloadLimits;
+use crate::store::{
+    KeyOutcome, NewRecord, Remedy, Store, StoreError, WRITE_ID_BLOCK, WriteBatch, WriteOutcome,
+};
+
+use super::backoff::Backoff;
+use super::database::DatabaseState;
+use super::intake::Intake;
+use super::metrics::IngestMetrics;
+use super::queue::Queued;
+use super::round::Round;
+
+/// Messages decoded before other tasks get a turn.
+const DECODE_SLICE: usize = 256;
+
+/// Bounds of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    pub max_messages: usize,
+    /// Payload bytes; bounds the records of a batch too, because one takes about 100 bytes at least.
+    pub max_bytes: usize,
+}
+
+/// What all writers share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) queue: Mutex<mpsc::Receiver<Queued>>,
+    pub(crate) batch: BatchLimits,
+    pub(crate) payload: PayloadLimits,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<IngestMetrics>,
+    pub(crate) database: DatabaseState,
+}
+
+/// One of the tasks that store batches.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    /// Next write id and the end of the block that it is from.
+    write_ids: (i64, i64),
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, write_ids: (0, 0) }
+    }
+
+    /// Runs until the queue is closed and empty, or until the hard stop.
+    pub(crate) async fn run(mut self, hard: CancellationToken) {
+        let stop = hard.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.store_all() => {}
+        }
+    }
+
+    async fn store_all(&mut self) {
+        while let Some(intake) = self.take().await {
+            self.store(intake).await;
+        }
+    }
+
+    /// What is in the queue, at most one batch; waits for the first message.
+    async fn take(&mut self) -> Option<Intake> {
+        let taken = {
+            let mut queue = self.shared.queue.lock().await;
+            let first = queue.recv().await?;
+            let mut bytes = first.message.payload.len();
+            let mut taken = vec![first];
+            while taken.len() < self.shared.batch.max_messages && bytes < self.shared.batch.max_bytes {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += next.message.payload.len();
+                taken.push(next);
+            }
+            taken
+        };
+        let mut intake = Intake::default();
+        for (n, queued) in taken.into_iter().enumerate() {
+            if n % DECODE_SLICE == DECODE_SLICE - 1 {
+                tokio::task::yield_now().await;
+            }
+            intake.add(queued, &self.shared.payload, &self.shared.metrics);
+        }
+        Some(intake)
+    }
+
+    async fn store(&mut self, mut intake: Intake) {
+        let mut parked = std::mem::take(&mut intake.parked);
+        let mut arrived = std::mem::take(&mut intake.arrived);
+        while !arrived.is_empty() || !parked.is_empty() {
+            let mut round = Round::fold(arrived);
+            let outcomes = self.write(&round.records, std::mem::take(&mut parked)).await;
+            intake.decide(&round, &outcomes, &self.shared.metrics);
+            arrived = std::mem::take(&mut round.later);
+        }
+        intake.acknowledge(&self.shared.metrics);
+    }
+
+    /// Stores records and parked records; where PostgreSQL refuses a row, halves the batch until the row stands alone and
+    /// parks it. Returns what became of each record and when.
+    async fn write(
+        &mut self,
+        records: &[NewRecord],
+        parked: Vec<ParkedRecord>,
+    ) -> Vec<(KeyOutcome, DateTime<Utc>)> {
+        let mut outcomes = Vec::with_capacity(records.len());
+        let mut parked = parked;
+        // Ranges still to be written; the first one is on top.
+        let mut ranges = Vec::from([0..records.len()]);
+        while let Some(range) = ranges.pop() {
+            match self.commit(&records[range.clone()], &parked).await {
+                Ok(outcome) => {
+                    parked.clear();
+                    outcomes.extend(outcome.keys.into_iter().map(|key| (key, outcome.processed_at)));
+                }
+                Err(refused) if range.len() <= 1 => {
+                    let rejection = Rejection::new(RejectionCode::RefusedByDatabase, "", refused.to_string());
+                    if let Some(new) = records[range].first() {
+                        parked.push(new.parked(rejection.clone()));
+                    } else {
+                        // The parked ones themselves are refused, which a defect alone can cause.
+                        error!(error = %refused, dropped = parked.len(), "parked records could not be kept");
+                        parked.clear();
+                        continue;
+                    }
+                    let now = self.shared.clock.now();
+                    outcomes.push((KeyOutcome::Rejected(rejection), now));
+                    if ranges.is_empty() {
+                        ranges.push(records.len()..records.len());
+                    }
+                }
+                Err(_) => {
+                    let middle = range.start + range.len() / 2;
+                    ranges.push(middle..range.end);
+                    ranges.push(range.start..middle);
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// One transaction, repeated until it is committed or one of its rows is refused.
+    async fn commit(
+        &mut self,
+        records: &[NewRecord],
+        parked: &[ParkedRecord],
+    ) -> Result<WriteOutcome, StoreError> {
+        let mut backoff = Backoff::default();
+        let mut earlier = Vec::new();
+        let mut write_id = None;
+        loop {
+            let started = Instant::now();
+            match self.attempt(&mut write_id, &earlier, records, parked).await {
+                Ok(outcome) => {
+                    self.shared.database.works();
+                    self.shared.metrics.batch_committed(records.len(), started.elapsed().as_secs_f64());
+                    return Ok(outcome);
+                }
+                Err(error) if error.remedy() == Remedy::Isolate => return Err(error),
+                Err(error) => {
+                    self.shared.metrics.batch_retried();
+                    if error.is_ambiguous() {
+                        earlier.extend(write_id.take());
+                    }
+                    if error.is_contention() {
+                        debug!(%error, "batch is written again");
+                    } else {
+                        self.shared.database.fails(&error);
+                    }
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        write_id: &mut Option<i64>,
+        earlier: &[i64],
+        records: &[NewRecord],
+        parked: &[ParkedRecord],
+    ) -> Result<WriteOutcome, StoreError> {
+        let id = match *write_id {
+            Some(id) => id,
+            None => *write_id.insert(self.next_write_id().await?),
+        };
+        let batch = WriteBatch { write_id: id, earlier, records, parked };
+        self.shared.store.write(batch, self.shared.clock.now()).await
+    }
+
+    async fn next_write_id(&mut self) -> Result<i64, StoreError> {
+        let (next, end) = &mut self.write_ids;
+        if next == end {
+            *next = self.shared.store.next_write_ids().await?;
+            *end = *next + WRITE_ID_BLOCK;
+        }
+        *next += 1;
+        Ok(*next - 1)
+    }
+}

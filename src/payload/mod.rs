@@ -1,0 +1,177 @@
+//! From bytes to validated usage records (contract §1).
+//!
+//! A payload is one record, an array of records, or a batch object `{batchId, source, records[]}`; which one it is shows
+//! in the payload itself. Each element is decoded on its own, so that a bad one costs its neighbours nothing.
+
+mod fields;
+mod record;
+mod split;
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::{Rejection, RejectionCode, TenantId, UsageRecord};
+
+use record::RecordContext;
+
+/// What the decoder accepts beyond the form.
+#[derive(Clone, Debug)]
+pub struct PayloadLimits {
+    /// Records of an array or batch.
+    pub max_records: usize,
+    /// How far `periodStart` may lie ahead of now.
+    pub max_future: TimeDelta,
+    /// How old `periodStart` may be.
+    pub max_age: TimeDelta,
+}
+
+/// What the carrier of a payload says about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'m> {
+    pub tenant: TenantId,
+    /// The ICCID that the topic names.
+    pub topic_iccid: Option<&'m str>,
+    /// The sender has the permission `usage:correct`.
+    pub may_correct: bool,
+    pub now: DateTime<Utc>,
+}
+
+/// A payload taken apart: one entry for each record, in the payload's order; never empty.
+#[derive(Debug)]
+pub struct Decoded {
+    pub batch_id: Option<String>,
+    pub elements: Vec<Element>,
+}
+
+/// One record of a payload, good or bad.
+#[derive(Debug)]
+pub struct Element {
+    /// The bytes of this record within the payload; for a bad record what is parked.
+    pub raw: Bytes,
+    pub result: Result<UsageRecord, BadRecord>,
+}
+
+/// A record that cannot be stored, with what is known of its identity.
+#[derive(Debug)]
+pub struct BadRecord {
+    pub iccid: Option<String>,
+    pub record_id: Option<String>,
+    pub rejection: Rejection,
+}
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rejection.fmt(f)
+    }
+}
+
+#[derive(Deserialize)]
+struct BatchObject<'p> {
+    #[serde(borrow, default, rename = "batchId")]
+    batch_id: Option<&'p RawValue>,
+    #[serde(borrow, default)]
+    source: Option<&'p RawValue>,
+    #[serde(borrow)]
+    records: Vec<&'p RawValue>,
+}
+
+/// Takes a payload apart and validates each record.
+pub fn decode(payload: &Bytes, envelope: Envelope<'_>, limits: &PayloadLimits) -> Decoded {
+    let context = RecordContext { envelope, limits, batch_id: None, source: None };
+    match payload.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => decode_array(payload, &context),
+        Some(b'{') => decode_object(payload, &context),
+        Some(_) => whole(payload, &context, malformed("a usage payload is a JSON object or array")),
+        None => whole(payload, &context, malformed("the payload is empty")),
+    }
+}
+
+fn decode_object(payload: &Bytes, context: &RecordContext<'_>) -> Decoded {
+    // Only a batch has `records`; a single record does not pay for a second look.
+    if !split::mentions(payload, b"\"records\"") {
+        return Decoded { batch_id: None, elements: vec![element(payload, 0..payload.len(), context)] };
+    }
+    match serde_json::from_slice::<BatchObject<'_>>(payload) {
+        Ok(batch) => decode_batch(payload, &batch, context),
+        Err(error) if error.is_data() => {
+            // `records` was a word inside a single record, or is no array: as a record it gets the clearer answer.
+            Decoded { batch_id: None, elements: vec![element(payload, 0..payload.len(), context)] }
+        }
+        Err(error) => whole(payload, context, malformed(&syntax(&error))),
+    }
+}
+
+fn decode_batch(payload: &Bytes, batch: &BatchObject<'_>, context: &RecordContext<'_>) -> Decoded {
+    let text = |raw: Option<&RawValue>, field| raw.map(|raw| fields::text(raw, field, 100)).transpose();
+    let (batch_id, source) = match (text(batch.batch_id, "batchId"), text(batch.source, "source")) {
+        (Ok(batch_id), Ok(source)) => (batch_id, source),
+        (Err(fault), _) | (_, Err(fault)) => {
+            return whole(payload, context, Rejection { code: RejectionCode::Invalid, faults: vec![fault] });
+        }
+    };
+    let ranges: Vec<_> = batch.records.iter().map(|raw| range_of(payload, raw.get().as_bytes())).collect();
+    let context = RecordContext { batch_id: batch_id.as_deref(), source: source.as_deref(), ..*context };
+    let elements = elements(payload, &ranges, &context);
+    Decoded { batch_id, elements }
+}
+
+fn decode_array(payload: &Bytes, context: &RecordContext<'_>) -> Decoded {
+    let ranges = match serde_json::from_slice::<Vec<&RawValue>>(payload) {
+        Ok(raws) => raws.iter().map(|raw| range_of(payload, raw.get().as_bytes())).collect(),
+        // NaN or broken UTF-8 in one element makes the array no JSON; where its elements begin and end still shows.
+        Err(error) => match split::array_elements(payload) {
+            Some(ranges) => ranges,
+            None => return whole(payload, context, malformed(&syntax(&error))),
+        },
+    };
+    Decoded { batch_id: None, elements: elements(payload, &ranges, context) }
+}
+
+fn elements(payload: &Bytes, ranges: &[Range<usize>], context: &RecordContext<'_>) -> Vec<Element> {
+    let refused = if ranges.is_empty() {
+        Some(Rejection::new(RejectionCode::Invalid, "records", "must hold at least one record"))
+    } else if ranges.len() > context.limits.max_records {
+        let message =
+            format!("{} records, at most {} are accepted", ranges.len(), context.limits.max_records);
+        Some(Rejection::new(RejectionCode::TooManyRecords, "records", message))
+    } else {
+        None
+    };
+    match refused {
+        Some(rejection) => whole(payload, context, rejection).elements,
+        None => ranges.iter().map(|range| element(payload, range.clone(), context)).collect(),
+    }
+}
+
+fn element(payload: &Bytes, range: Range<usize>, context: &RecordContext<'_>) -> Element {
+    let raw = payload.slice(range);
+    let result = record::decode(&raw, context);
+    Element { raw, result }
+}
+
+/// A payload that is refused as a whole counts as one record.
+fn whole(payload: &Bytes, context: &RecordContext<'_>, rejection: Rejection) -> Decoded {
+    let bad =
+        BadRecord { iccid: context.envelope.topic_iccid.map(str::to_owned), record_id: None, rejection };
+    Decoded { batch_id: None, elements: vec![Element { raw: payload.clone(), result: Err(bad) }] }
+}
+
+fn malformed(message: &str) -> Rejection {
+    Rejection::new(RejectionCode::Malformed, "", message)
+}
+
+/// What the parser found, in its own words and with the place.
+fn syntax(error: &serde_json::Error) -> String {
+    format!("not JSON: {error}")
+}
+
+/// Where `part`, borrowed from `payload`, lies in it.
+fn range_of(payload: &Bytes, part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr() as usize - payload.as_ptr() as usize;
+    start..start + part.len()
+}

@@ -1,0 +1,86 @@
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+
+/// What went wrong with the database.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("no connection to the database: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("{}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("the database did not answer within {0} s")]
+    Timeout(u64),
+    /// The transaction may have been committed: the reply to COMMIT did not arrive.
+    #[error("COMMIT was not confirmed: {}", describe(.0))]
+    CommitUnconfirmed(tokio_postgres::Error),
+    #[error("cycles of SIMs could not be made in {0} attempts")]
+    CyclesMissing(u32),
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same again: an outage, a deadlock, a server that shuts down, a full disk.
+    Retry,
+    /// One of the rows cannot be stored, ever: find and park it.
+    Isolate,
+}
+
+impl StoreError {
+    /// Unknown failures are retried: waiting loses nothing, parking good records would.
+    pub fn remedy(&self) -> Remedy {
+        match self.sql_state() {
+            // 23514 without a constraint name is "no partition of relation found for row": the partition is to be made.
+            Some(state) if state == &SqlState::CHECK_VIOLATION && !self.names_constraint() => Remedy::Retry,
+            Some(state) if state.code().starts_with("22") || state.code().starts_with("23") => {
+                Remedy::Isolate
+            }
+            _ => Remedy::Retry,
+        }
+    }
+
+    /// The work may have been done all the same.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::CommitUnconfirmed(_) | Self::Timeout(_))
+    }
+
+    /// Two transactions were in each other's way; nothing is wrong with the database.
+    pub fn is_contention(&self) -> bool {
+        matches!(self.code(), Some("40001" | "40P01"))
+    }
+
+    /// A record fell into a month that has no partition.
+    pub(crate) fn lacks_partition(&self) -> bool {
+        self.sql_state() == Some(&SqlState::CHECK_VIOLATION) && !self.names_constraint()
+    }
+
+    /// The five characters of PostgreSQL's error code, when the server sent one.
+    pub fn code(&self) -> Option<&str> {
+        self.sql_state().map(SqlState::code)
+    }
+
+    fn sql_state(&self) -> Option<&SqlState> {
+        match self {
+            Self::Postgres(error) | Self::CommitUnconfirmed(error) => error.code(),
+            Self::Pool(deadpool_postgres::PoolError::Backend(error)) => error.code(),
+            _ => None,
+        }
+    }
+
+    fn names_constraint(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.as_db_error().is_some_and(|db| db.constraint().is_some()))
+    }
+}
+
+/// One line: the server's message and code, or the cause below tokio-postgres's "error communicating with the server".
+fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,123 @@
+//! Brings the schema up to date: each file of `migrations/` once, in order, in one transaction under an advisory lock
+//! (ADR 0001). A second instance that starts at the same time waits; a running one of the same version is not disturbed.
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tokio_postgres::Row;
+
+use super::{Statement, StatementMode, Store, StoreError, statement};
+
+struct Migration {
+    version: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+macro_rules! migration {
+    ($version:literal, $name:literal) => {
+        Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("../../migrations/V", $version, "__", $name, ".sql")),
+        }
+    };
+}
+
+static MIGRATIONS: [Migration; 4] = [
+    migration!(1, "inventory"),
+    migration!(2, "usage"),
+    migration!(3, "cycles_and_partitions"),
+    migration!(4, "rollups_and_invoices"),
+];
+
+static LOCK: Statement = statement!("migration_lock");
+static CREATE_HISTORY: Statement = statement!("create_schema_history");
+static HISTORY: Statement = statement!("schema_history");
+static RECORD: Statement = statement!("record_migration", INT4, TEXT, TEXT);
+
+/// What [`Store::migrate`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// Files that were applied now.
+    pub applied: usize,
+    /// Version of the schema after that.
+    pub version: i32,
+}
+
+/// Why the schema cannot be used.
+#[derive(Debug, Error)]
+pub enum MigrationError {
+    #[error(
+        "the database has schema version {found}, and this simbridge knows versions up to {known}: \
+         run the simbridge that made it, or a newer one"
+    )]
+    FromTheFuture { found: i32, known: i32 },
+    #[error(
+        "migration V{version} ({name}) was applied to this database with other contents than this simbridge has: \
+         the schema is not the one that it expects"
+    )]
+    Altered { version: i32, name: String },
+    #[error("migration V{version} ({name}) failed: {cause}")]
+    Failed { version: i32, name: &'static str, cause: StoreError },
+    #[error("the database's schema is version {found}, {known} is needed: run `simbridge migrate`")]
+    Pending { found: i32, known: i32 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Applies what is missing.
+    ///
+    /// # Errors
+    /// [`MigrationError`]; nothing was changed then.
+    pub async fn migrate(&self) -> Result<Migrated, MigrationError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(StoreError::from)?;
+        LOCK.rows(&tx, StatementMode::Unnamed, &[]).await?;
+        CREATE_HISTORY.execute(&tx, StatementMode::Unnamed, &[]).await?;
+        let history = HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await?;
+        let found = verify(&history)?;
+        let mut applied = 0;
+        for migration in MIGRATIONS.iter().filter(|m| m.version > found) {
+            tx.batch_execute(migration.sql).await.map_err(|error| MigrationError::Failed {
+                version: migration.version,
+                name: migration.name,
+                cause: error.into(),
+            })?;
+            RECORD
+                .execute(
+                    &tx,
+                    StatementMode::Unnamed,
+                    &[&migration.version, &migration.name, &checksum(migration.sql)],
+                )
+                .await?;
+            applied += 1;
+        }
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(Migrated { applied, version: latest() })
+    }
+}
+
+fn latest() -> i32 {
+    MIGRATIONS.last().map_or(0, |m| m.version)
+}
+
+/// Compares what was applied with what this program has; returns the version of the database.
+fn verify(history: &[Row]) -> Result<i32, MigrationError> {
+    let mut found = 0;
+    for row in history {
+        found = row.get("version");
+        let Some(known) = MIGRATIONS.iter().find(|m| m.version == found) else {
+            let newest = history.last().map_or(found, |row| row.get("version"));
+            return Err(MigrationError::FromTheFuture { found: newest, known: latest() });
+        };
+        if row.get::<_, &str>("checksum") != checksum(known.sql) {
+            return Err(MigrationError::Altered { version: found, name: row.get("name") });
+        }
+    }
+    Ok(found)
+}
+
+fn checksum(sql: &str) -> String {
+    Sha256::digest(sql).iter().map(|byte| format!("{byte:02x}")).collect()
+}

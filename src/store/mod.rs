@@ -1,0 +1,94 @@
+//! The one door to PostgreSQL: every statement stands in `sql/`, every function here runs one or one transaction of them.
+
+mod batch;
+mod corrections;
+mod counters;
+pub mod credentials;
+mod cycles;
+mod error;
+mod migrations;
+mod partitions;
+pub mod quarantine;
+pub mod reconcile;
+pub mod sims;
+mod statement;
+mod tls;
+mod writes;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+
+pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
+pub use error::{Remedy, StoreError};
+pub use migrations::{Migrated, MigrationError};
+use statement::{Statement, StatementMode, statement};
+pub(crate) use writes::WRITE_ID_BLOCK;
+
+/// How to reach and use the database.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    pub postgres: tokio_postgres::Config,
+    /// Connections at most.
+    pub pool_size: usize,
+    /// False behind PgBouncer in transaction pooling mode.
+    pub prepared_statements: bool,
+    /// For how long one transaction may take before it is given up and tried again.
+    pub statement_timeout: Duration,
+    /// PEM file with the authority that signed the server's certificate, in addition to the machine's own.
+    pub ca_file: Option<std::path::PathBuf>,
+}
+
+/// A pool of connections; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    mode: StatementMode,
+    timeout: Duration,
+}
+
+static PING: Statement = statement!("ping");
+
+impl Store {
+    /// Connects lazily: the first use opens the first connection.
+    ///
+    /// # Errors
+    /// [`StoreError::Config`] when the options contradict each other or the authority file cannot be read.
+    pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
+        let mut postgres = options.postgres;
+        // A server that vanished without a word is noticed by the kernel, not by a caller that waits for ever.
+        postgres.connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(30));
+        postgres.tcp_user_timeout(options.statement_timeout);
+        if postgres.get_application_name().is_none() {
+            postgres.application_name("simbridge");
+        }
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(postgres, tls::connector(options.ca_file.as_deref())?, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(options.pool_size)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(options.statement_timeout),
+                create: Some(Duration::from_secs(10)),
+                recycle: Some(Duration::from_secs(5)),
+            })
+            .build()
+            .map_err(|error| StoreError::Config(error.to_string()))?;
+        let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
+        Ok(Self { pool, mode, timeout: options.statement_timeout })
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        PING.rows(&client, self.mode, &[]).await?;
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        Ok(self.pool.get().await?)
+    }
+}

@@ -1,0 +1,107 @@
+//! The invariants, each a query that returns no row (`simbridge reconcile`).
+
+use tokio_postgres::IsolationLevel;
+
+use super::{Statement, Store, StoreError, statement};
+
+/// One invariant.
+struct Invariant {
+    name: &'static str,
+    /// What holds when the query returns nothing.
+    meaning: &'static str,
+    query: Statement,
+}
+
+static INVARIANTS: [Invariant; 5] = [
+    Invariant {
+        name: "I1",
+        meaning: "each cycle's totals are the sum and count of its records",
+        query: statement!("reconcile_i1"),
+    },
+    Invariant { name: "I2", meaning: "keys and records match one to one", query: statement!("reconcile_i2") },
+    Invariant {
+        name: "I6",
+        meaning: "each record has the tenant, carrier, plan and cycle in force at its period_start",
+        query: statement!("reconcile_i6"),
+    },
+    Invariant {
+        name: "I7",
+        meaning: "the cycles of a SIM have no gap and no overlap, and one is current",
+        query: statement!("reconcile_i7"),
+    },
+    Invariant {
+        name: "I8",
+        meaning: "a record plus its corrections is never below zero",
+        query: statement!("reconcile_i8"),
+    },
+];
+
+static RECONCILE_SCOPE: Statement = statement!("reconcile_scope");
+
+/// Violations of one invariant that are kept; their number may be higher.
+const SHOWN: usize = 20;
+
+/// What one invariant gave.
+#[derive(Clone, Debug)]
+pub struct InvariantResult {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    /// Number of violations.
+    pub violations: usize,
+    /// The first of them, each one line with enough to find it.
+    pub shown: Vec<String>,
+}
+
+/// All invariants as of one moment.
+#[derive(Clone, Debug)]
+pub struct Reconciliation {
+    pub records: i64,
+    pub sims: i64,
+    pub cycles: i64,
+    /// Decimal text: the sum of total_bytes over all records.
+    pub total_bytes: String,
+    pub parked: i64,
+    pub results: Vec<InvariantResult>,
+}
+
+impl Reconciliation {
+    pub fn is_clean(&self) -> bool {
+        self.results.iter().all(|result| result.violations == 0)
+    }
+}
+
+impl Store {
+    /// Runs every invariant in one snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn reconcile(&self) -> Result<Reconciliation, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let scope = RECONCILE_SCOPE.rows(&tx, self.mode, &[]).await?;
+        let mut results = Vec::with_capacity(INVARIANTS.len());
+        for invariant in &INVARIANTS {
+            let rows = invariant.query.rows(&tx, self.mode, &[]).await?;
+            results.push(InvariantResult {
+                name: invariant.name,
+                meaning: invariant.meaning,
+                violations: rows.len(),
+                shown: rows.iter().take(SHOWN).map(|row| row.get("violation")).collect(),
+            });
+        }
+        let scope = &scope[0];
+        Ok(Reconciliation {
+            records: scope.get("records"),
+            sims: scope.get("sims"),
+            cycles: scope.get("cycles"),
+            total_bytes: scope.get("total_bytes"),
+            parked: scope.get("parked"),
+            results,
+        })
+    }
+}

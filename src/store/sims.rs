@@ -1,0 +1,186 @@
+//! SIM inventory.
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use crate::domain::{Iccid, TenantId};
+
+use super::{Statement, Store, StoreError, statement};
+
+static INVENTORY_EXCLUSIVE: Statement = statement!("inventory_exclusive");
+static IMPORT_CARRIERS: Statement = statement!("import_carriers", TEXT_ARRAY, TEXT_ARRAY);
+static IMPORT_RATE_PLANS: Statement =
+    statement!("import_rate_plans", INT4, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY);
+#[rustfmt::skip]
+static IMPORT_SIMS: Statement = statement!(
+    "import_sims",
+    INT4, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+    FLOAT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY, INT2_ARRAY,
+);
+static OWN_SIMS: Statement = statement!("own_sims", TEXT_ARRAY, TIMESTAMPTZ);
+static ENSURE_CYCLES: Statement = statement!("ensure_cycles", TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ);
+static ATTACH_RECORDS: Statement = statement!("attach_records", TEXT_ARRAY, TIMESTAMPTZ);
+static LIST_SIMS: Statement = statement!("list_sims", INT4, TEXT, INT8);
+
+/// SIMs of one import transaction: writers wait while it holds the inventory lock, so it is short.
+pub const IMPORT_CHUNK: usize = 500;
+
+/// A SIM as an import states it. `None` leaves what is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimRow {
+    pub iccid: Iccid,
+    pub imsi: Option<String>,
+    pub msisdn: Option<String>,
+    pub carrier: Option<String>,
+    /// Home network of the carrier.
+    pub mccmnc: Option<String>,
+    pub rate_plan: Option<String>,
+    /// Decimal text, per 2^20 bytes; counts when the plan is new.
+    pub price_per_mb: Option<String>,
+    pub included_bytes: Option<i64>,
+    pub currency: Option<String>,
+    pub data_limit_bytes: Option<i64>,
+    pub customer_id: Option<String>,
+    pub status: Option<String>,
+    pub device_name: Option<String>,
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    pub location_name: Option<String>,
+    pub cycle_day: Option<i16>,
+}
+
+/// What an import changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    pub created: u64,
+    pub updated: u64,
+    /// ICCIDs that another tenant holds; left alone.
+    pub foreign: u64,
+    /// Records that were waiting for their SIM and now count in its cycles.
+    pub attached: u64,
+}
+
+/// A SIM in a list.
+#[derive(Clone, Debug)]
+pub struct SimSummary {
+    pub sim_id: String,
+    pub iccid: String,
+    pub msisdn: Option<String>,
+    pub status: String,
+    pub carrier: Option<String>,
+    pub rate_plan: Option<String>,
+    pub data_limit_bytes: Option<i64>,
+    /// Current cycle, its bytes (decimal) and records; `None` before the first cycle.
+    pub cycle_id: Option<String>,
+    pub total_bytes: Option<String>,
+    pub record_count: Option<i64>,
+}
+
+impl Store {
+    /// Adds or changes SIMs, at most [`IMPORT_CHUNK`] with no ICCID twice, in one transaction that shuts out batches:
+    /// each record is placed either before it, and attached by it, or after it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub async fn import_sims(
+        &self,
+        tenant: TenantId,
+        rows: &[SimRow],
+        now: DateTime<Utc>,
+    ) -> Result<Imported, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        INVENTORY_EXCLUSIVE.rows(&tx, self.mode, &[]).await?;
+        self.import_referenced(&tx, tenant, rows).await?;
+        let stored = self.import_rows(&tx, tenant, rows).await?;
+        let iccids: Vec<&str> = stored.iter().map(|(iccid, _)| iccid.as_str()).collect();
+        OWN_SIMS.execute(&tx, self.mode, &[&iccids, &now]).await?;
+        ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &vec![now; iccids.len()], &now]).await?;
+        let attached: i64 = ATTACH_RECORDS.rows(&tx, self.mode, &[&iccids, &now]).await?[0].get(0);
+        tx.commit().await?;
+        let created = stored.iter().filter(|(_, created)| *created).count();
+        Ok(Imported {
+            created: created as u64,
+            updated: (stored.len() - created) as u64,
+            foreign: (rows.len() - stored.len()) as u64,
+            attached: u64::try_from(attached).unwrap_or(0),
+        })
+    }
+
+    async fn import_referenced(
+        &self,
+        tx: &Transaction<'_>,
+        tenant: TenantId,
+        rows: &[SimRow],
+    ) -> Result<(), StoreError> {
+        let text = |of: fn(&SimRow) -> &Option<String>| -> Vec<Option<&str>> {
+            rows.iter().map(|row| of(row).as_deref()).collect()
+        };
+        let included: Vec<_> = rows.iter().map(|r| r.included_bytes).collect();
+        IMPORT_CARRIERS.execute(tx, self.mode, &[&text(|r| &r.carrier), &text(|r| &r.mccmnc)]).await?;
+        let plans: [&(dyn ToSql + Sync); 5] = [
+            &tenant.0,
+            &text(|r| &r.rate_plan),
+            &text(|r| &r.price_per_mb),
+            &included,
+            &text(|r| &r.currency),
+        ];
+        IMPORT_RATE_PLANS.execute(tx, self.mode, &plans).await?;
+        Ok(())
+    }
+
+    /// The ICCIDs that were stored, each with whether it is new.
+    async fn import_rows(
+        &self,
+        tx: &Transaction<'_>,
+        tenant: TenantId,
+        rows: &[SimRow],
+    ) -> Result<Vec<(String, bool)>, StoreError> {
+        let text = |of: fn(&SimRow) -> &Option<String>| -> Vec<Option<&str>> {
+            rows.iter().map(|row| of(row).as_deref()).collect()
+        };
+        let iccids: Vec<&str> = rows.iter().map(|r| r.iccid.as_str()).collect();
+        let limits: Vec<_> = rows.iter().map(|r| r.data_limit_bytes).collect();
+        let latitudes: Vec<_> = rows.iter().map(|r| r.latitude).collect();
+        let longitudes: Vec<_> = rows.iter().map(|r| r.longitude).collect();
+        let cycle_days: Vec<_> = rows.iter().map(|r| r.cycle_day).collect();
+        #[rustfmt::skip]
+        let params: [&(dyn ToSql + Sync); 14] = [
+            &tenant.0, &iccids, &text(|r| &r.imsi), &text(|r| &r.msisdn), &text(|r| &r.carrier), &text(|r| &r.rate_plan),
+            &limits, &text(|r| &r.customer_id), &text(|r| &r.status), &text(|r| &r.device_name), &latitudes, &longitudes,
+            &text(|r| &r.location_name), &cycle_days,
+        ];
+        let stored = IMPORT_SIMS.rows(tx, self.mode, &params).await?;
+        Ok(stored.iter().map(|row| (row.get("iccid"), row.get("created"))).collect())
+    }
+
+    /// SIMs by ICCID, at most `limit`, after the ICCID `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn list_sims(
+        &self,
+        tenant: TenantId,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<SimSummary>, StoreError> {
+        let client = self.client().await?;
+        let rows = LIST_SIMS.rows(&client, self.mode, &[&tenant.0, &after, &limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| SimSummary {
+                sim_id: row.get("sim_id"),
+                iccid: row.get("iccid"),
+                msisdn: row.get("msisdn"),
+                status: row.get("status"),
+                carrier: row.get("carrier"),
+                rate_plan: row.get("rate_plan"),
+                data_limit_bytes: row.get("data_limit_bytes"),
+                cycle_id: row.get("cycle_id"),
+                total_bytes: row.get("total_bytes"),
+                record_count: row.get("record_count"),
+            })
+            .collect())
+    }
+}

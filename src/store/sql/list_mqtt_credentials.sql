@@ -1,0 +1,4 @@
+-- store::credentials: a page of users by name
+SELECT c.username, t.name AS tenant_name, c.enabled, c.created_at
+FROM mqtt_credentials c JOIN tenants t ON t.id = c.tenant_id
+WHERE c.username > $1 ORDER BY c.username LIMIT $2

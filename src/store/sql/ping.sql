@@ -1,0 +1,2 @@
+-- store: is anybody there
+SELECT 1

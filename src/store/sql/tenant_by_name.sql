@@ -1,0 +1,2 @@
+-- store::tenants
+SELECT id FROM tenants WHERE name = $1

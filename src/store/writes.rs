@@ -1,0 +1,308 @@
+//! The write path: one transaction a batch (ADR 0003).
+//!
+//! Locks are taken in one order by every writer: inventory (shared), keys, corrected keys, sessions, cycles, quarantine;
+//! within each, sorted. Whatever still deadlocks (40P01) is retried by the caller with the same batch.
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::{Object, Transaction};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::domain::{Amounts, Rejection, RejectionCode, Usage};
+
+use super::batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
+use super::{Statement, StatementMode, Store, StoreError, corrections, counters, quarantine, statement};
+
+pub(super) static INVENTORY_SHARED: Statement = statement!("inventory_shared");
+static CLAIM_KEYS: Statement =
+    statement!("claim_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, BYTEA_ARRAY, TIMESTAMPTZ_ARRAY, INT8);
+static FIND_KEYS: Statement = statement!("find_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY);
+static RELEASE_KEYS: Statement = statement!("release_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8);
+#[rustfmt::skip]
+static INSERT_RECORDS: Statement = statement!(
+    "insert_records",
+    INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ_ARRAY,
+    INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY,
+    TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8,
+);
+static NEXT_WRITE_IDS: Statement = statement!("next_write_ids");
+
+/// Ids of one block of the sequence `write_ids`; its increment.
+pub(crate) const WRITE_ID_BLOCK: i64 = 256;
+
+/// After so many rounds something else than missing cycles is wrong.
+const CYCLE_ROUNDS: u32 = 3;
+
+/// How one attempt ended.
+enum Attempt {
+    Committed(WriteOutcome),
+    /// Rolled back: these records' cycles are to be made first.
+    CyclesMissing,
+}
+
+impl Store {
+    /// The first of [`WRITE_ID_BLOCK`] fresh write ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn next_write_ids(&self) -> Result<i64, StoreError> {
+        let client = self.client().await?;
+        let rows = NEXT_WRITE_IDS.rows(&client, self.mode, &[]).await?;
+        Ok(rows[0].get(0))
+    }
+
+    /// Stores a batch, whole or not at all, and returns after COMMIT.
+    ///
+    /// # Errors
+    /// [`StoreError`]; its remedy says whether to write again or to look for a culprit. Nothing was stored, unless the
+    /// error is ambiguous: then the next attempt needs a new id and this one in [`WriteBatch::earlier`].
+    pub async fn write(&self, batch: WriteBatch<'_>, now: DateTime<Utc>) -> Result<WriteOutcome, StoreError> {
+        for _ in 0..CYCLE_ROUNDS {
+            let mut client = self.client().await?;
+            match tokio::time::timeout(self.timeout, attempt(&mut client, self.mode, batch)).await {
+                Ok(Ok(Attempt::Committed(outcome))) => return Ok(outcome),
+                Ok(Ok(Attempt::CyclesMissing)) => {
+                    drop(client);
+                    self.ensure_cycles(batch.records.iter().map(|new| &new.record), now).await?;
+                }
+                Ok(Err(error)) if error.lacks_partition() => {
+                    drop(client);
+                    self.ensure_partitions_for(batch.records.iter().map(|new| &new.record)).await?;
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    // In an unknown state, so it is closed instead of going back to the pool.
+                    drop(Object::take(client));
+                    return Err(StoreError::Timeout(self.timeout.as_secs()));
+                }
+            }
+        }
+        Err(StoreError::CyclesMissing(CYCLE_ROUNDS))
+    }
+}
+
+async fn attempt(
+    client: &mut Object,
+    mode: StatementMode,
+    batch: WriteBatch<'_>,
+) -> Result<Attempt, StoreError> {
+    let tx = client.transaction().await?;
+    let mut write = Write { tx, mode, batch, keys: Vec::new() };
+    let result = write.run().await;
+    let Write { tx, keys, .. } = write;
+    match result {
+        Ok(Step::Commit { processed_at }) => {
+            tx.commit().await.map_err(StoreError::CommitUnconfirmed)?;
+            Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
+        }
+        Ok(Step::CommittedBefore { processed_at }) => {
+            tx.rollback().await?;
+            Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
+        }
+        Ok(Step::MakeCycles) => {
+            tx.rollback().await?;
+            Ok(Attempt::CyclesMissing)
+        }
+        Err(error) => {
+            // The transaction is aborted or its connection is gone; this only tidies up the former.
+            tx.rollback().await.ok();
+            Err(error)
+        }
+    }
+}
+
+enum Step {
+    Commit { processed_at: DateTime<Utc> },
+    CommittedBefore { processed_at: DateTime<Utc> },
+    MakeCycles,
+}
+
+/// One transaction under way.
+struct Write<'a> {
+    tx: Transaction<'a>,
+    mode: StatementMode,
+    batch: WriteBatch<'a>,
+    /// Filled by [`Write::claim`], narrowed by what follows.
+    keys: Vec<KeyOutcome>,
+}
+
+impl Write<'_> {
+    async fn run(&mut self) -> Result<Step, StoreError> {
+        if let Some(processed_at) = self.claim().await? {
+            return Ok(Step::CommittedBefore { processed_at });
+        }
+        self.check_corrections().await?;
+        let mut amounts = Vec::new();
+        if self.claimed().next().is_some() {
+            amounts = self.amounts().await?;
+        }
+        // A batch without a stored record has no time of its own; nobody is told it.
+        let mut processed_at = DateTime::UNIX_EPOCH;
+        if !amounts.is_empty() {
+            let row = self.insert(&amounts).await?;
+            if row.get::<_, i64>("without_cycle") > 0 {
+                return Ok(Step::MakeCycles);
+            }
+            processed_at = row.get("processed_at");
+        }
+        self.park().await?;
+        Ok(Step::Commit { processed_at })
+    }
+
+    /// Records that this transaction is to store.
+    fn claimed(&self) -> impl Iterator<Item = &NewRecord> {
+        self.batch
+            .records
+            .iter()
+            .zip(&self.keys)
+            .filter(|(_, key)| **key == KeyOutcome::Stored)
+            .map(|(new, _)| new)
+    }
+
+    /// Claims the keys. `Some` when an earlier attempt with this batch was committed after all.
+    async fn claim(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let records = self.batch.records;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let columns = KeyColumns::of(records.iter());
+        let fingerprints: Vec<&[u8]> = records.iter().map(|new| &new.fingerprint.0[..]).collect();
+        let starts: Vec<DateTime<Utc>> = records.iter().map(|new| new.record.period_start).collect();
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &columns.tenants,
+            &columns.iccids,
+            &columns.record_ids,
+            &fingerprints,
+            &starts,
+            &self.batch.write_id,
+        ];
+        // Sent together, carried out one after the other.
+        let (_, claimed) = tokio::try_join!(
+            INVENTORY_SHARED.rows(&self.tx, self.mode, &[]),
+            CLAIM_KEYS.execute(&self.tx, self.mode, &params),
+        )?;
+        if claimed as usize == records.len() {
+            self.keys = vec![KeyOutcome::Stored; records.len()];
+            return Ok(None);
+        }
+        let params: [&(dyn ToSql + Sync); 3] = [&columns.tenants, &columns.iccids, &columns.record_ids];
+        let held = FIND_KEYS.rows(&self.tx, self.mode, &params).await?;
+        let earlier = held.iter().find_map(|row| {
+            let holder: Option<i64> = row.get("write_id");
+            holder.filter(|id| self.batch.earlier.contains(id)).and_then(|_| row.get("processed_at"))
+        });
+        self.keys = records
+            .iter()
+            .zip(&held)
+            .map(|(new, row)| self.key_outcome(new, row, earlier.is_some()))
+            .collect();
+        Ok(earlier)
+    }
+
+    /// What a row of find_keys.sql says about `new`.
+    fn key_outcome(&self, new: &NewRecord, row: &Row, written_before: bool) -> KeyOutcome {
+        let fingerprint: Option<&[u8]> = row.get("fingerprint");
+        match (fingerprint, row.get::<_, Option<i64>>("write_id"), row.get("processed_at")) {
+            (_, Some(holder), _) if self.batch.earlier.contains(&holder) => KeyOutcome::Stored,
+            // This attempt could claim what the committed one had claimed and given back.
+            (_, Some(holder), _) if holder == self.batch.write_id && written_before => {
+                KeyOutcome::Rejected(Rejection::new(
+                    RejectionCode::BadCorrection,
+                    "corrects",
+                    "was refused; the quarantine says why",
+                ))
+            }
+            (_, Some(holder), _) if holder == self.batch.write_id => KeyOutcome::Stored,
+            (Some(held), _, Some(at)) if held == new.fingerprint.0 => KeyOutcome::Duplicate(at),
+            _ => KeyOutcome::Rejected(Rejection::new(
+                RejectionCode::Conflict,
+                "recordId",
+                "was stored before with other content; a change needs a correction or a new recordId",
+            )),
+        }
+    }
+
+    /// Refuses corrections that name no stored record or would take more than is there.
+    async fn check_corrections(&mut self) -> Result<(), StoreError> {
+        let refused = corrections::refused(&self.tx, self.mode, self.batch.records, &self.keys).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let columns = KeyColumns::of(refused.iter().map(|(index, _)| &self.batch.records[*index]));
+        RELEASE_KEYS
+            .execute(
+                &self.tx,
+                self.mode,
+                &[&columns.tenants, &columns.iccids, &columns.record_ids, &self.batch.write_id],
+            )
+            .await?;
+        for (index, rejection) in refused {
+            self.keys[index] = KeyOutcome::Rejected(rejection);
+        }
+        Ok(())
+    }
+
+    /// Amounts of the claimed records, in their order; readings of counters become deltas here.
+    async fn amounts(&self) -> Result<Vec<Amounts>, StoreError> {
+        let claimed: Vec<&NewRecord> = self.claimed().collect();
+        let mut deltas = counters::deltas(&self.tx, self.mode, &claimed).await?.into_iter();
+        Ok(claimed
+            .iter()
+            .map(|new| match &new.record.usage {
+                Usage::Amounts(amounts) => *amounts,
+                Usage::Counters(_) => deltas.next().expect("one delta for each counter record"),
+            })
+            .collect())
+    }
+
+    async fn insert(&self, amounts: &[Amounts]) -> Result<Row, StoreError> {
+        let records: Vec<_> = self.claimed().map(|new| &new.record).collect();
+        let columns = KeyColumns::of(self.claimed());
+        let starts: Vec<_> = records.iter().map(|r| r.period_start).collect();
+        let ends: Vec<_> = records.iter().map(|r| r.period_end).collect();
+        let up: Vec<_> = amounts.iter().map(|a| a.upload_bytes).collect();
+        let down: Vec<_> = amounts.iter().map(|a| a.download_bytes).collect();
+        let total: Vec<_> = amounts.iter().map(|a| a.total_bytes).collect();
+        let sms: Vec<_> = amounts.iter().map(|a| a.sms_count).collect();
+        let voice: Vec<_> = amounts.iter().map(|a| a.voice_seconds).collect();
+        let mccmnc: Vec<_> = records.iter().map(|r| r.mccmnc.as_deref()).collect();
+        let source: Vec<_> = records.iter().map(|r| r.source.as_deref()).collect();
+        let batch_id: Vec<_> = records.iter().map(|r| r.batch_id.as_deref()).collect();
+        let corrects: Vec<_> = records.iter().map(|r| r.corrects.as_deref()).collect();
+        #[rustfmt::skip]
+        let rows = INSERT_RECORDS.rows(&self.tx, self.mode, &[
+            &columns.tenants, &columns.iccids, &columns.record_ids, &starts, &ends, &up, &down, &total, &sms, &voice,
+            &mccmnc, &source, &batch_id, &corrects, &self.batch.write_id,
+        ]).await?;
+        Ok(rows.into_iter().next().expect("an aggregate without GROUP BY gives one row"))
+    }
+
+    /// Parks what was refused before and what the steps above refused.
+    async fn park(&self) -> Result<(), StoreError> {
+        let found = self.batch.records.iter().zip(&self.keys).filter_map(|(new, key)| match key {
+            KeyOutcome::Rejected(rejection) => Some(new.parked(rejection.clone())),
+            KeyOutcome::Stored | KeyOutcome::Duplicate(_) => None,
+        });
+        let parked: Vec<_> = self.batch.parked.iter().cloned().chain(found).collect();
+        quarantine::park(&self.tx, self.mode, &parked).await
+    }
+}
+
+/// The three columns of a key, as parameters.
+pub(super) struct KeyColumns<'r> {
+    pub(super) tenants: Vec<i32>,
+    pub(super) iccids: Vec<&'r str>,
+    pub(super) record_ids: Vec<&'r str>,
+}
+
+impl<'r> KeyColumns<'r> {
+    pub(super) fn of(records: impl Iterator<Item = &'r NewRecord>) -> Self {
+        let mut columns = Self { tenants: Vec::new(), iccids: Vec::new(), record_ids: Vec::new() };
+        for new in records {
+            columns.tenants.push(new.record.key.tenant.0);
+            columns.iccids.push(new.record.key.iccid.as_str());
+            columns.record_ids.push(&new.record.key.record_id);
+        }
+        columns
+    }
+}
