@@ -162,3 +162,23 @@ COMMENT ON COLUMN quarantine.detail IS 'Every fault in words';
 COMMENT ON COLUMN quarantine.sender IS 'MQTT client id or API key name';
 COMMENT ON COLUMN quarantine.payload IS 'The record as it was sent';
 COMMENT ON COLUMN quarantine.digest IS 'Of reason, topic and payload: the same fault sent again only counts up';
+
+CREATE TABLE inventory_version (
+    only_row boolean CONSTRAINT inventory_version_pk PRIMARY KEY DEFAULT true CONSTRAINT inventory_version_one CHECK (only_row),
+    version  bigint NOT NULL
+);
+INSERT INTO inventory_version (version) VALUES (1);
+COMMENT ON TABLE inventory_version IS
+    'Counts changes of owners and of cycle bounds: while it stands still, what an instance remembers of SIMs is true';
+
+CREATE FUNCTION bump_inventory_version() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE inventory_version SET version = version + 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER sim_ownership_changed AFTER INSERT OR UPDATE OR DELETE ON sim_ownership
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_inventory_version();
+-- New cycles need no notice: whoever misses one asks again. Totals are not listed, so a batch does not fire it.
+CREATE TRIGGER usage_cycles_moved AFTER UPDATE OF cycle_start, cycle_end, cycle_id OR DELETE ON usage_cycles
+    FOR EACH STATEMENT EXECUTE FUNCTION bump_inventory_version();

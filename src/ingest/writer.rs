@@ -119,7 +119,8 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(records.len());
         let mut parked = parked;
         // Ranges still to be written; the first one is on top.
-        let mut ranges = Vec::from([0..records.len()]);
+        let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+        ranges.push(0..records.len());
         while let Some(range) = ranges.pop() {
             match self.commit(&records[range.clone()], &parked).await {
                 Ok(outcome) => {

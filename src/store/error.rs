@@ -15,6 +15,8 @@ pub enum StoreError {
     CommitUnconfirmed(tokio_postgres::Error),
     #[error("cycles of SIMs could not be made in {0} attempts")]
     CyclesMissing(u32),
+    #[error("totals of {expected} cycles were to be changed, and {actual} were: cycles were deleted by hand")]
+    TotalsIncomplete { expected: usize, actual: u64 },
     #[error("{0}")]
     Config(String),
 }

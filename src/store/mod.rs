@@ -5,6 +5,7 @@ mod corrections;
 mod counters;
 pub mod credentials;
 mod cycles;
+mod directory;
 mod error;
 mod migrations;
 mod partitions;
@@ -13,13 +14,16 @@ pub mod reconcile;
 pub mod sims;
 mod statement;
 mod tls;
+mod totals;
 mod writes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
+use directory::SimDirectory;
 pub use error::{Remedy, StoreError};
 pub use migrations::{Migrated, MigrationError};
 use statement::{Statement, StatementMode, statement};
@@ -45,6 +49,7 @@ pub struct Store {
     pool: Pool,
     mode: StatementMode,
     timeout: Duration,
+    directory: Arc<SimDirectory>,
 }
 
 static PING: Statement = statement!("ping");
@@ -75,7 +80,7 @@ impl Store {
             .build()
             .map_err(|error| StoreError::Config(error.to_string()))?;
         let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
-        Ok(Self { pool, mode, timeout: options.statement_timeout })
+        Ok(Self { pool, mode, timeout: options.statement_timeout, directory: Arc::default() })
     }
 
     /// One round trip.

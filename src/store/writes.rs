@@ -11,6 +11,8 @@ use tokio_postgres::types::ToSql;
 use crate::domain::{Amounts, Rejection, RejectionCode, Usage};
 
 use super::batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
+use super::directory::{Placement, SimDirectory};
+use super::totals::Totals;
 use super::{Statement, StatementMode, Store, StoreError, corrections, counters, quarantine, statement};
 
 pub(super) static INVENTORY_SHARED: Statement = statement!("inventory_shared");
@@ -23,8 +25,16 @@ static INSERT_RECORDS: Statement = statement!(
     "insert_records",
     INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ_ARRAY,
     INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY,
-    TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8,
+    TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+    INT4_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8,
 );
+#[rustfmt::skip]
+static ADD_TOTALS: Statement = statement!(
+    "add_totals",
+    TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY,
+);
+static MARK_WRITE: Statement = statement!("mark_write", INT8, TIMESTAMPTZ, TIMESTAMPTZ, INT8);
+static INVENTORY_VERSION: Statement = statement!("inventory_version");
 static NEXT_WRITE_IDS: Statement = statement!("next_write_ids");
 
 /// Ids of one block of the sequence `write_ids`; its increment.
@@ -59,10 +69,11 @@ impl Store {
     pub async fn write(&self, batch: WriteBatch<'_>, now: DateTime<Utc>) -> Result<WriteOutcome, StoreError> {
         for _ in 0..CYCLE_ROUNDS {
             let mut client = self.client().await?;
-            match tokio::time::timeout(self.timeout, attempt(&mut client, self.mode, batch)).await {
+            match tokio::time::timeout(self.timeout, self.attempt(&mut client, batch)).await {
                 Ok(Ok(Attempt::Committed(outcome))) => return Ok(outcome),
                 Ok(Ok(Attempt::CyclesMissing)) => {
                     drop(client);
+                    self.directory.forget(batch.records);
                     self.ensure_cycles(batch.records.iter().map(|new| &new.record), now).await?;
                 }
                 Ok(Err(error)) if error.lacks_partition() => {
@@ -79,34 +90,31 @@ impl Store {
         }
         Err(StoreError::CyclesMissing(CYCLE_ROUNDS))
     }
-}
 
-async fn attempt(
-    client: &mut Object,
-    mode: StatementMode,
-    batch: WriteBatch<'_>,
-) -> Result<Attempt, StoreError> {
-    let tx = client.transaction().await?;
-    let mut write = Write { tx, mode, batch, keys: Vec::new() };
-    let result = write.run().await;
-    let Write { tx, keys, .. } = write;
-    match result {
-        Ok(Step::Commit { processed_at }) => {
-            tx.commit().await.map_err(StoreError::CommitUnconfirmed)?;
-            Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
-        }
-        Ok(Step::CommittedBefore { processed_at }) => {
-            tx.rollback().await?;
-            Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
-        }
-        Ok(Step::MakeCycles) => {
-            tx.rollback().await?;
-            Ok(Attempt::CyclesMissing)
-        }
-        Err(error) => {
-            // The transaction is aborted or its connection is gone; this only tidies up the former.
-            tx.rollback().await.ok();
-            Err(error)
+    async fn attempt(&self, client: &mut Object, batch: WriteBatch<'_>) -> Result<Attempt, StoreError> {
+        let tx = client.transaction().await?;
+        let mut write =
+            Write { tx, mode: self.mode, directory: &self.directory, batch, keys: Vec::new(), inventory: 0 };
+        let result = write.run().await;
+        let Write { tx, keys, .. } = write;
+        match result {
+            Ok(Step::Commit { processed_at }) => {
+                tx.commit().await.map_err(StoreError::CommitUnconfirmed)?;
+                Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
+            }
+            Ok(Step::CommittedBefore { processed_at }) => {
+                tx.rollback().await?;
+                Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
+            }
+            Ok(Step::MakeCycles) => {
+                tx.rollback().await?;
+                Ok(Attempt::CyclesMissing)
+            }
+            Err(error) => {
+                // The transaction is aborted or its connection is gone; this only tidies up the former.
+                tx.rollback().await.ok();
+                Err(error)
+            }
         }
     }
 }
@@ -121,7 +129,10 @@ enum Step {
 struct Write<'a> {
     tx: Transaction<'a>,
     mode: StatementMode,
+    directory: &'a SimDirectory,
     batch: WriteBatch<'a>,
+    /// Version of the inventory that this transaction sees.
+    inventory: i64,
     /// Filled by [`Write::claim`], narrowed by what follows.
     keys: Vec<KeyOutcome>,
 }
@@ -132,18 +143,13 @@ impl Write<'_> {
             return Ok(Step::CommittedBefore { processed_at });
         }
         self.check_corrections().await?;
-        let mut amounts = Vec::new();
-        if self.claimed().next().is_some() {
-            amounts = self.amounts().await?;
-        }
         // A batch without a stored record has no time of its own; nobody is told it.
         let mut processed_at = DateTime::UNIX_EPOCH;
-        if !amounts.is_empty() {
-            let row = self.insert(&amounts).await?;
-            if row.get::<_, i64>("without_cycle") > 0 {
-                return Ok(Step::MakeCycles);
+        if self.claimed().next().is_some() {
+            match self.insert().await? {
+                Some(at) => processed_at = at,
+                None => return Ok(Step::MakeCycles),
             }
-            processed_at = row.get("processed_at");
         }
         self.park().await?;
         Ok(Step::Commit { processed_at })
@@ -177,10 +183,12 @@ impl Write<'_> {
             &self.batch.write_id,
         ];
         // Sent together, carried out one after the other.
-        let (_, claimed) = tokio::try_join!(
+        let (_, inventory, claimed) = tokio::try_join!(
             INVENTORY_SHARED.rows(&self.tx, self.mode, &[]),
+            INVENTORY_VERSION.rows(&self.tx, self.mode, &[]),
             CLAIM_KEYS.execute(&self.tx, self.mode, &params),
         )?;
+        self.inventory = inventory[0].get("version");
         if claimed as usize == records.len() {
             self.keys = vec![KeyOutcome::Stored; records.len()];
             return Ok(None);
@@ -255,26 +263,78 @@ impl Write<'_> {
             .collect())
     }
 
-    async fn insert(&self, amounts: &[Amounts]) -> Result<Row, StoreError> {
-        let records: Vec<_> = self.claimed().map(|new| &new.record).collect();
-        let columns = KeyColumns::of(self.claimed());
-        let starts: Vec<_> = records.iter().map(|r| r.period_start).collect();
-        let ends: Vec<_> = records.iter().map(|r| r.period_end).collect();
+    /// Stores the claimed records, adds them to their cycles and leaves the rollup marker. `None` when a cycle is missing.
+    async fn insert(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let records: Vec<&NewRecord> = self.claimed().collect();
+        let placed = self.directory.place(&self.tx, self.mode, self.inventory, &records).await?;
+        let Ok(placements) = placed else { return Ok(None) };
+        let amounts = self.amounts().await?;
+        let totals = Totals::of(&records, &placements, &amounts);
+        let (stored, (), marked) = tokio::try_join!(
+            self.insert_records(&records, &placements, &amounts),
+            self.add_totals(&totals),
+            self.mark(&records),
+        )?;
+        debug_assert_eq!(stored as usize, records.len());
+        Ok(Some(marked))
+    }
+
+    async fn insert_records(
+        &self,
+        records: &[&NewRecord],
+        placements: &[Placement],
+        amounts: &[Amounts],
+    ) -> Result<u64, StoreError> {
+        let columns = KeyColumns::of(records.iter().copied());
+        let starts: Vec<_> = records.iter().map(|new| new.record.period_start).collect();
+        let ends: Vec<_> = records.iter().map(|new| new.record.period_end).collect();
         let up: Vec<_> = amounts.iter().map(|a| a.upload_bytes).collect();
         let down: Vec<_> = amounts.iter().map(|a| a.download_bytes).collect();
         let total: Vec<_> = amounts.iter().map(|a| a.total_bytes).collect();
         let sms: Vec<_> = amounts.iter().map(|a| a.sms_count).collect();
         let voice: Vec<_> = amounts.iter().map(|a| a.voice_seconds).collect();
-        let mccmnc: Vec<_> = records.iter().map(|r| r.mccmnc.as_deref()).collect();
-        let source: Vec<_> = records.iter().map(|r| r.source.as_deref()).collect();
-        let batch_id: Vec<_> = records.iter().map(|r| r.batch_id.as_deref()).collect();
-        let corrects: Vec<_> = records.iter().map(|r| r.corrects.as_deref()).collect();
+        let mccmnc: Vec<_> = records.iter().map(|new| new.record.mccmnc.as_deref()).collect();
+        let source: Vec<_> = records.iter().map(|new| new.record.source.as_deref()).collect();
+        let batch_id: Vec<_> = records.iter().map(|new| new.record.batch_id.as_deref()).collect();
+        let corrects: Vec<_> = records.iter().map(|new| new.record.corrects.as_deref()).collect();
+        let tenants: Vec<_> = placements.iter().map(|p| p.tenant.0).collect();
+        let owned = || placements.iter().map(|p| p.owned.as_ref());
+        let sim_ids: Vec<_> = owned().map(|o| o.map(|o| &*o.sim_id)).collect();
+        let carriers: Vec<_> = owned().map(|o| o.and_then(|o| o.carrier_id)).collect();
+        let plans: Vec<_> = owned().map(|o| o.and_then(|o| o.rate_plan_id)).collect();
+        let cycle_ids: Vec<_> = owned().map(|o| o.map(|o| &*o.cycle_id)).collect();
         #[rustfmt::skip]
-        let rows = INSERT_RECORDS.rows(&self.tx, self.mode, &[
+        let params: [&(dyn ToSql + Sync); 20] = [
             &columns.tenants, &columns.iccids, &columns.record_ids, &starts, &ends, &up, &down, &total, &sms, &voice,
-            &mccmnc, &source, &batch_id, &corrects, &self.batch.write_id,
-        ]).await?;
-        Ok(rows.into_iter().next().expect("an aggregate without GROUP BY gives one row"))
+            &mccmnc, &source, &batch_id, &corrects, &tenants, &sim_ids, &carriers, &plans, &cycle_ids, &self.batch.write_id,
+        ];
+        INSERT_RECORDS.execute(&self.tx, self.mode, &params).await
+    }
+
+    async fn add_totals(&self, totals: &Totals<'_>) -> Result<(), StoreError> {
+        if totals.len() == 0 {
+            return Ok(());
+        }
+        #[rustfmt::skip]
+        let params: [&(dyn ToSql + Sync); 9] = [
+            &totals.sim_ids, &totals.iccids, &totals.cycle_ids, &totals.uploads, &totals.downloads, &totals.totals,
+            &totals.sms_counts, &totals.voice_seconds, &totals.record_counts,
+        ];
+        let updated = ADD_TOTALS.execute(&self.tx, self.mode, &params).await?;
+        if updated as usize == totals.len() {
+            return Ok(());
+        }
+        // Cycles vanish only by hand; then what is remembered of them must not be used again.
+        self.directory.forget(self.batch.records);
+        Err(StoreError::TotalsIncomplete { expected: totals.len(), actual: updated })
+    }
+
+    async fn mark(&self, records: &[&NewRecord]) -> Result<DateTime<Utc>, StoreError> {
+        let starts = || records.iter().map(|new| new.record.period_start);
+        let (from, to) = (starts().min(), starts().max());
+        let count = records.len() as i64;
+        let rows = MARK_WRITE.rows(&self.tx, self.mode, &[&self.batch.write_id, &from, &to, &count]).await?;
+        Ok(rows[0].get("processed_at"))
     }
 
     /// Parks what was refused before and what the steps above refused.
