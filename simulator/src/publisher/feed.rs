@@ -226,3 +226,122 @@ fn repeated(message: &Message) -> Message {
     let records = records.map(|record| LedgerRecord { kind: kind(record.kind), ..record.clone() }).collect();
     Message { records, cut: false, ..message.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use chrono::TimeZone;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::faults::FaultPlan;
+    use crate::fleet::{Fleet, FleetSpec};
+
+    fn noon() -> DateTime<Utc> {
+        Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap()
+    }
+
+    fn messages(faults: &str, records: u64, records_per_message: u16) -> Vec<Message> {
+        let fleet = Arc::new(Fleet::generate(FleetSpec { sims: 20, seed: 1 }));
+        let sims = fleet.publishing();
+        let options = PublisherOptions {
+            faults: faults.parse::<FaultPlan>().unwrap(),
+            records_per_message,
+            clock: Clock::fixed(noon()),
+            ..PublisherOptions::new("localhost", 1883, fleet, "test".parse().unwrap())
+        };
+        let budget = Arc::new(Budget::new(Some(records)));
+        let mut feed = Feed::new(Arc::new(options), budget, 0, &sims);
+        std::iter::from_fn(|| feed.next()).collect()
+    }
+
+    fn kinds(messages: &[Message]) -> HashMap<RecordKind, usize> {
+        let mut kinds = HashMap::new();
+        for record in messages.iter().flat_map(|message| &message.records) {
+            *kinds.entry(record.kind).or_default() += 1;
+        }
+        kinds
+    }
+
+    #[test]
+    fn without_faults_every_record_is_good_unique_and_on_its_own_sims_topic() {
+        let messages = messages("", 500, 1);
+        assert_eq!(kinds(&messages), HashMap::from([(RecordKind::Good, 500)]));
+        let mut ids = HashSet::new();
+        for message in &messages {
+            let json: Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(message.topic, format!("simportal/sims/{}/usage", json["iccid"].as_str().unwrap()));
+            assert_eq!(json["recordId"], message.records[0].record_id);
+            assert_eq!(json["usage"]["totalBytes"], message.records[0].total_bytes);
+            assert!(ids.insert(message.records[0].record_id.clone()));
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_messages_also_with_faults() {
+        let faults = "duplicate=0.1,late=0.1,reorder=0.1,malformed=0.1,conflict=0.1,cut=0.1";
+        let payloads = || messages(faults, 300, 1).into_iter().map(|message| message.payload);
+        assert!(payloads().eq(payloads()));
+    }
+
+    #[test]
+    fn a_duplicate_has_the_same_bytes_and_follows_the_original() {
+        let messages = messages("duplicate=1", 50, 1);
+        assert_eq!(messages.len(), 100);
+        for pair in messages.chunks(2) {
+            assert_eq!(pair[0].payload, pair[1].payload);
+            assert_eq!(
+                pair.iter().map(|message| message.records[0].kind).collect::<Vec<_>>(),
+                [RecordKind::Good, RecordKind::Duplicate]
+            );
+        }
+    }
+
+    #[test]
+    fn a_conflict_has_the_same_identity_and_another_total_and_follows_the_original() {
+        for pair in messages("conflict=1,reorder=1", 50, 1).chunks(2) {
+            let [good, conflict] = [&pair[0].records[0], &pair[1].records[0]];
+            assert_eq!((good.kind, conflict.kind), (RecordKind::Good, RecordKind::Conflict));
+            assert_eq!((&good.iccid, &good.record_id), (&conflict.iccid, &conflict.record_id));
+            assert_ne!(good.total_bytes, conflict.total_bytes);
+        }
+    }
+
+    #[test]
+    fn a_late_record_is_days_old_and_otherwise_like_any_other() {
+        for message in messages("late=1", 100, 1) {
+            let json: Value = serde_json::from_slice(&message.payload).unwrap();
+            let end = DateTime::parse_from_rfc3339(json["periodEnd"].as_str().unwrap()).unwrap();
+            let age = noon() - end.to_utc();
+            assert!(age >= TimeDelta::days(LATE_DAYS.start) && age < TimeDelta::days(LATE_DAYS.end));
+            assert_eq!(message.records[0].kind, RecordKind::Late);
+        }
+    }
+
+    #[test]
+    fn reordering_changes_the_order_and_loses_nothing() {
+        let ids = |messages: Vec<Message>| -> Vec<u64> {
+            let number = |message: &Message| message.records[0].record_id.rsplit('-').next().unwrap().parse();
+            messages.iter().map(|message| number(message).unwrap()).collect()
+        };
+        let mut reordered = ids(messages("reorder=0.2", 200, 1));
+        assert!(!reordered.is_sorted());
+        reordered.sort_unstable();
+        assert_eq!(reordered, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_holds_its_records_in_the_contracts_envelope_and_fits_a_packet() {
+        let messages = messages("malformed=0.1", 1_200, 500);
+        assert_eq!(messages.iter().map(|message| message.records.len()).collect::<Vec<_>>(), [500, 500, 200]);
+        for message in messages {
+            assert_eq!(message.topic, "simportal/sims/usage/batch");
+            assert!(message.payload.len() < 256 * 1024, "{} bytes", message.payload.len());
+            let json: Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(json["records"].as_array().unwrap().len(), message.records.len());
+            assert!(json["batchId"].is_string());
+        }
+    }
+}

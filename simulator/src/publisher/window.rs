@@ -13,7 +13,9 @@ pub(crate) struct Window<M> {
     /// Written on this connection, by packet id.
     numbered: HashMap<u16, u64>,
     next: u64,
-    /// Messages outstanding at most.
+    /// Messages outstanding at most, by our own choice.
+    chosen_limit: u64,
+    /// Messages outstanding at most on this connection.
     limit: u64,
     /// Distance between the oldest and the newest outstanding message at most. The event loop hands out packet ids in
     /// a circle; a message that is acknowledged late must not meet its own id again.
@@ -28,6 +30,7 @@ impl<M> Window<M> {
             unnumbered: VecDeque::new(),
             numbered: HashMap::new(),
             next: 0,
+            chosen_limit: limit.into(),
             limit: limit.into(),
             span: packet_ids.into(),
         }
@@ -70,7 +73,7 @@ impl<M> Window<M> {
 
     /// Begins a new connection: every outstanding message has to be submitted again, in this order.
     pub(crate) fn restart(&mut self, packet_ids: u16) -> impl Iterator<Item = &M> {
-        self.span = packet_ids.into();
+        (self.limit, self.span) = (self.chosen_limit, packet_ids.into());
         self.numbered.clear();
         self.unnumbered = self.outstanding.keys().copied().collect();
         self.outstanding.values()
