@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     leaked: u16,
     leak_limit: u16,
     open: bool,
+    /// A CONNACK has come on this or an earlier connection.
+    was_open: bool,
 }
 
 struct InFlight {
@@ -98,6 +100,7 @@ impl Connection {
             leaked: 0,
             leak_limit: 0,
             open: false,
+            was_open: false,
         }
     }
 
@@ -120,7 +123,6 @@ impl Connection {
                     if self.wait_before_reconnect().await.is_break() {
                         return Ok(());
                     }
-                    add(&self.stats.reconnects, 1);
                 }
             }
         }
@@ -244,6 +246,9 @@ impl Connection {
             Signal::Connected { receive_maximum } => {
                 if !std::mem::replace(&mut self.open, true) {
                     add(&self.stats.connected, 1);
+                }
+                if std::mem::replace(&mut self.was_open, true) {
+                    add(&self.stats.reconnects, 1);
                 }
                 self.backoff.delay = FIRST_BACKOFF;
                 if let Some(maximum) = receive_maximum {

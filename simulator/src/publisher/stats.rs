@@ -33,6 +33,7 @@ pub struct StatsSnapshot {
     pub unconfirmed: u64,
     pub in_flight: u64,
     pub resent_messages: u64,
+    /// Connections opened again after a loss; failed attempts do not count.
     pub reconnects: u64,
     /// Connections that are open now.
     pub connected: u64,
