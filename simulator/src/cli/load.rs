@@ -4,18 +4,23 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use simulator::clock::Clock;
+use simulator::fleet::FleetSpec;
 use simulator::load::{LoadOptions, LoadProgress, LoadReport, run};
 use simulator::record::RunId;
 
-use super::{BrokerArgs, FleetArgs, duration, run_id, stop_on_ctrl_c};
+use super::{BrokerArgs, duration, run_id, stop_on_ctrl_c};
 
 /// Messages are rendered beforehand, so that the client costs little; it says so when it was the bottleneck.
 #[derive(Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     broker: BrokerArgs,
-    #[command(flatten)]
-    fleet: FleetArgs,
+    /// Number of SIMs whose records are sent, in turn.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    sims: u32,
+    /// What decides the fleet.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Connections.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     connections: u32,
@@ -70,8 +75,8 @@ impl LoadArgs {
             rate: self.rate,
             records: self.records,
             duration: self.duration.or(default_duration),
-            run_id: run_id(self.run_id, self.fleet.seed),
-            fleet: self.fleet.spec(),
+            run_id: run_id(self.run_id, self.seed),
+            fleet: FleetSpec { sims: self.sims, seed: self.seed },
             until: Clock::system().now(),
             drain_timeout: self.drain,
         };

@@ -62,7 +62,7 @@ pub struct LoadOptions {
 pub enum LoadError {
     #[error("{0}")]
     Options(&'static str),
-    #[error("cannot connect to {addr}: {source}")]
+    #[error("cannot connect to {addr}")]
     Connect { addr: String, source: ConnectionError },
     #[error("a connection task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
