@@ -107,7 +107,11 @@ impl Account {
     fn first_closed(&self, ancestors: &[&Path]) -> io::Result<Option<PathBuf>> {
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", FIND_CLOSED, "sh"]).args(ancestors).stdout(Stdio::piped());
-        let printed = command.output()?.stdout;
+        let printed = match command.output() {
+            // Without a shell PostgreSQL's own message has to do.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            output => output?.stdout,
+        };
         let position: Option<usize> = String::from_utf8_lossy(&printed).trim().parse().ok();
         Ok(position.and_then(|at| ancestors.get(at)).map(|path| path.to_path_buf()))
     }

@@ -39,15 +39,17 @@ pub enum EmbeddedError {
     )]
     NotTraversable { account: String, closed: PathBuf, wanted: PathBuf, moveable: bool },
 
-    #[error("cannot write in {}: {source}; make it writable, or choose another place with --data-dir", path.display())]
-    Unwritable { path: PathBuf, source: io::Error },
+    #[error(
+        "no access to {}: {source}; correct its owner or mode, or choose another place with --data-dir", path.display()
+    )]
+    NoAccess { path: PathBuf, source: io::Error },
 
     #[error(
         "{} is not empty and not a PostgreSQL data directory: move it away, or choose another --data-dir", path.display()
     )]
     NotACluster { path: PathBuf },
 
-    #[error("data directory is in use by {}: {} is locked; stop it, or choose another --data-dir", owner(*pid), path.display())]
+    #[error("data directory is in use by {} ({}): stop it, or choose another --data-dir", owner(*pid), path.display())]
     InUse { path: PathBuf, pid: Option<i32> },
 
     #[error(
@@ -107,7 +109,7 @@ impl EmbeddedError {
             | Self::NoAccount
             | Self::ForeignOwner { .. }
             | Self::NotTraversable { .. }
-            | Self::Unwritable { .. }
+            | Self::NoAccess { .. }
             | Self::NotACluster { .. }
             | Self::SocketDirectory { .. }
             | Self::PasswordMissing { .. }
@@ -120,7 +122,7 @@ impl EmbeddedError {
         let path = path.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::Unwritable { path, source }
+                Self::NoAccess { path, source }
             }
             _ => Self::Io { what, path, source },
         }

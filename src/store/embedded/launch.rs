@@ -8,9 +8,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::error::EmbeddedError;
-use super::postmaster::{LeftBehind, disown_stale_pid_file};
+use super::postmaster::{LeftBehind, PidFile, disown_stale_lock, end_orphaned_backends};
 use super::process::{Server, arguments};
-use super::{EmbeddedPostgres, POLL};
+use super::{EmbeddedPostgres, POLL, socket};
 
 const DATABASE_EXISTS: &str = include_str!("../sql/embedded_database_exists.sql");
 const CREATE_DATABASE: &str = include_str!("../sql/embedded_create_database.sql");
@@ -33,6 +33,9 @@ impl EmbeddedPostgres {
     pub(super) async fn adopt(&self, left: LeftBehind) -> Result<bool, EmbeddedError> {
         match left {
             LeftBehind::Nothing => Ok(false),
+            LeftBehind::Foreign { pid } => {
+                Err(EmbeddedError::InUse { path: self.layout.cluster.clone(), pid: Some(pid) })
+            }
             LeftBehind::Mute { pid } => {
                 tracing::warn!(pid, "a PostgreSQL left behind does not answer: stopping it");
                 self.state().server = Some(Server::Adopted(pid));
@@ -71,6 +74,7 @@ impl EmbeddedPostgres {
                     if is_passing(&message) && Instant::now() + pause < deadline =>
                 {
                     tracing::debug!(message, "PostgreSQL cannot start yet");
+                    end_orphaned_backends(&self.layout.cluster, &self.binaries.postgres());
                     sleep(pause).await;
                     pause = (pause * 2).min(LAST_RETRY);
                 }
@@ -93,7 +97,9 @@ impl EmbeddedPostgres {
         let log = self.log.open()?;
         let log_too = log.try_clone().map_err(EmbeddedError::io("open", self.log.path()))?;
         let cluster = &self.layout.cluster;
-        disown_stale_pid_file(cluster).map_err(EmbeddedError::io("correct postmaster.pid in", cluster))?;
+        for lock in [cluster.join("postmaster.pid"), self.socket_dir.join(socket::LOCK)] {
+            disown_stale_lock(&lock, cluster).map_err(EmbeddedError::io("correct", &lock))?;
+        }
         let program = self.binaries.postgres();
         let mut command = self.account.command(&program);
         arguments(&mut command, cluster, &self.socket_dir, &self.settings);
@@ -110,12 +116,18 @@ impl EmbeddedPostgres {
     /// Waits until the server accepts connections and has the program's database.
     /// `mark`: the length of the log before the server was started.
     pub(super) async fn await_ready(&self, deadline: Instant, mark: u64) -> Result<(), EmbeddedError> {
-        let mut last = "no answer".to_owned();
+        let mut last = "it is still starting or recovering".to_owned();
         while Instant::now() < deadline {
             // Asked first: a server that fails to start has always written why before it ended.
             if let Some(how) = self.ended() {
                 let message = format!("{} ({how})", self.log.reason_since(mark));
                 return Err(EmbeddedError::StartFailed { message, log: self.log.path().to_owned() });
+            }
+            // Every attempt before that would leave a FATAL line in the server's log.
+            let pid = self.pid();
+            if !PidFile::read(&self.layout.cluster).is_some_and(|file| file.ready && file.pid == pid) {
+                sleep(POLL).await;
+                continue;
             }
             match timeout_at(deadline, ask(&self.config_for("postgres"))).await {
                 Ok(Answer::Ready) => return Ok(()),
@@ -138,7 +150,7 @@ impl EmbeddedPostgres {
 
 /// What a later attempt may not meet any more.
 fn is_passing(message: &str) -> bool {
-    message.contains("still in use") || message.contains("already exists")
+    message.contains("still in use") || (message.contains("lock file") && message.contains("already exists"))
 }
 
 /// Connects to the database that every cluster has: trying ours first would leave a FATAL line in the log of each

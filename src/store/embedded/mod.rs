@@ -125,7 +125,7 @@ impl EmbeddedPostgres {
             cluster::create(&layout, &account, &binaries).await?;
             tracing::info!(path = %layout.cluster.display(), version = binaries.major, "made a PostgreSQL cluster");
         }
-        let left = postmaster::find(&layout.cluster, options.start_timeout).await;
+        let left = postmaster::find(&layout, options.start_timeout).await;
         let socket_dir = match &left {
             LeftBehind::Answers { socket_dir, .. } => socket_dir.clone(),
             _ => socket::directory(&layout.root, &account)?,

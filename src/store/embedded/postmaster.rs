@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
+use super::cluster::Layout;
 use super::socket;
 
 /// A server that calls itself ready answers at once, unless its socket was removed.
@@ -22,8 +24,9 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) struct PidFile {
     pub(super) pid: i32,
     data_dir: PathBuf,
+    port: String,
     socket_dir: Option<PathBuf>,
-    ready: bool,
+    pub(super) ready: bool,
 }
 
 impl PidFile {
@@ -36,7 +39,8 @@ impl PidFile {
         // Process 1 and groups must never be signalled, whatever the file says.
         let pid = line(0).parse().ok().filter(|pid| *pid > 1)?;
         let socket_dir = Some(PathBuf::from(line(4))).filter(|dir| dir.is_absolute());
-        Some(Self { pid, data_dir: line(1).into(), socket_dir, ready: line(7) == "ready" })
+        let port = line(3).to_owned();
+        Some(Self { pid, data_dir: line(1).into(), port, socket_dir, ready: line(7) == "ready" })
     }
 }
 
@@ -61,16 +65,22 @@ pub(super) fn inspect(pid: i32, cluster: &Path) -> Process {
     if !Path::new("/proc/self/cwd").exists() {
         return Process::Unclear;
     }
-    match fs::read_link(format!("/proc/{pid}/cwd")) {
-        Ok(dir) if dir == cluster => Process::Postmaster,
-        Ok(_) => Process::Stranger,
+    match works_in(pid, cluster) {
+        Ok(true) => Process::Postmaster,
+        Ok(false) => Process::Stranger,
         // A zombie has no working directory any more.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Process::Gone,
         Err(_) => Process::Unclear,
     }
 }
 
-/// A server that an owner before us left behind.
+/// Compares the directories themselves: a mount may give one directory several names.
+fn works_in(pid: i32, cluster: &Path) -> io::Result<bool> {
+    let (theirs, ours) = (fs::metadata(format!("/proc/{pid}/cwd"))?, fs::metadata(cluster)?);
+    Ok((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
+}
+
+/// A server that runs although we have not started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LeftBehind {
     Nothing,
@@ -82,16 +92,26 @@ pub(super) enum LeftBehind {
     Mute {
         pid: i32,
     },
+    /// Started by hand, with a socket elsewhere: not ours to use or to stop.
+    Foreign {
+        pid: i32,
+    },
 }
 
 /// Looks for a running server of this cluster, and waits for it while it starts or stops.
-pub(super) async fn find(cluster: &Path, patience: Duration) -> LeftBehind {
+pub(super) async fn find(layout: &Layout, patience: Duration) -> LeftBehind {
+    let cluster = &layout.cluster;
     let deadline = Instant::now() + patience;
     let mut silent_since = None;
-    while let Some(file) = PidFile::read(cluster).filter(|file| file.data_dir == cluster) {
+    while let Some(file) = PidFile::read(cluster).filter(|file| file.data_dir == *cluster) {
         let process = inspect(file.pid, cluster);
         if matches!(process, Process::Gone | Process::Stranger) {
             return LeftBehind::Nothing;
+        }
+        let elsewhere = file.port != socket::PORT
+            || file.socket_dir.as_ref().map_or(file.ready, |dir| !socket::is_ours(dir, &layout.root));
+        if elsewhere && process == Process::Postmaster {
+            return LeftBehind::Foreign { pid: file.pid };
         }
         if let Some(socket_dir) = file.socket_dir
             && answers(&socket_dir, file.pid).await
@@ -119,12 +139,12 @@ async fn answers(socket_dir: &Path, pid: i32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.pid().is_none_or(|listener| listener == pid))
 }
 
-/// PostgreSQL refuses to start while the process that a stale `postmaster.pid` names exists, whoever that is. Our own
-/// number there is one that it knows to be stale, being its parent's; the file itself has to stay, because its shared
-/// memory key is how PostgreSQL notices backends that outlived their postmaster.
-pub(super) fn disown_stale_pid_file(cluster: &Path) -> io::Result<()> {
-    let path = cluster.join("postmaster.pid");
-    let text = match fs::read_to_string(&path) {
+/// PostgreSQL refuses to start while the process that a stale lock file names exists, even as a zombie or with the
+/// number given to someone else. Our own number there is one that it knows to be stale, being its parent's. The file
+/// itself has to stay: the shared memory key in `postmaster.pid` is how PostgreSQL notices backends that outlived their
+/// postmaster.
+pub(super) fn disown_stale_lock(path: &Path, cluster: &Path) -> io::Result<()> {
+    let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         read => read?,
     };
@@ -134,5 +154,19 @@ pub(super) fn disown_stale_pid_file(cluster: &Path) -> io::Result<()> {
             && kill(Pid::from_raw(pid), None).is_ok()
             && matches!(inspect(pid, cluster), Process::Gone | Process::Stranger)
     });
-    if taken { fs::write(&path, format!("{}\n{rest}", std::process::id())) } else { Ok(()) }
+    if taken { fs::write(path, format!("{}\n{rest}", std::process::id())) } else { Ok(()) }
+}
+
+/// Ends the backends of a postmaster that is gone. Idle ones notice by themselves; one in the middle of a computation
+/// does not, and PostgreSQL refuses to start beside it. Does nothing where there is no /proc: there it is waited for.
+pub(super) fn end_orphaned_backends(cluster: &Path, postgres: &Path) {
+    let Ok(program) = fs::canonicalize(postgres) else { return };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        let is_backend = works_in(pid, cluster).unwrap_or(false)
+            && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
+        if is_backend && kill(Pid::from_raw(pid), Signal::SIGQUIT).is_ok() {
+            tracing::debug!(pid, "ended a backend that outlived its postmaster");
+        }
+    }
 }

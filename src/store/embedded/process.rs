@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::postmaster::{self, Process};
+use super::socket;
 
 /// Settings that suit this program: many small transactions from a few connections, on a machine that does other work.
 /// The caller's settings come after them and win.
@@ -31,7 +32,7 @@ pub(super) const DEFAULTS: [(&str, &str); 13] = [
 /// Settings on which the launcher relies. They come last and cannot be overridden.
 const FIXED: [(&str, &str); 6] = [
     ("listen_addresses", ""),
-    ("port", "5432"),
+    ("port", socket::PORT),
     ("unix_socket_permissions", "0700"),
     ("lc_messages", "C"),
     ("log_destination", "stderr"),

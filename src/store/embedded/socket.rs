@@ -12,7 +12,9 @@ use super::account::Account;
 use super::error::EmbeddedError;
 
 /// The port only names the socket file.
+pub(super) const PORT: &str = "5432";
 pub(super) const FILE: &str = ".s.PGSQL.5432";
+pub(super) const LOCK: &str = ".s.PGSQL.5432.lock";
 
 /// `sun_path` holds 104 bytes on macOS and 108 on Linux, with the final NUL.
 const LONGEST_PATH: usize = 103;
@@ -25,9 +27,7 @@ pub(super) fn directory(root: &Path, account: &Account) -> Result<PathBuf, Embed
     if fits(&near) && near.to_str().is_some() {
         return private(near, account);
     }
-    let digest = Sha256::digest(root.as_os_str().as_bytes());
-    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("simbridge-{name}");
+    let name = far_name(root);
     // Root's runtime directory is closed to the account that runs the server.
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !account.dropped).map(PathBuf::from);
     let far = runtime
@@ -36,6 +36,18 @@ pub(super) fn directory(root: &Path, account: &Account) -> Result<PathBuf, Embed
         .filter(|dir| fits(dir))
         .unwrap_or_else(|| Path::new("/tmp").join(&name));
     private(far, account)
+}
+
+/// Always the same for one data directory, so that a server is known again.
+fn far_name(root: &Path) -> String {
+    let digest = Sha256::digest(root.as_os_str().as_bytes());
+    let start: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("simbridge-{start}")
+}
+
+/// Whether [`directory`] can have chosen it, in this environment or another.
+pub(super) fn is_ours(dir: &Path, root: &Path) -> bool {
+    dir == root.join("run") || dir.file_name().is_some_and(|name| *name == *far_name(root))
 }
 
 /// Removes a directory outside the data directory once its server has stopped; one in use is not empty and stays.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::EmbeddedPostgres;
@@ -26,10 +26,9 @@ impl EmbeddedPostgres {
     }
 
     async fn watch(&self) {
-        let mut ticks = interval(WATCH);
         let mut log_checked = Instant::now();
         loop {
-            ticks.tick().await;
+            sleep(WATCH).await;
             if self.state().stopping {
                 return;
             }

@@ -72,15 +72,18 @@ async fn an_orphan_whose_socket_is_gone_is_replaced() {
     postgres.stop().await.unwrap();
 }
 
-/// After a crash of the machine, or in a new container, any process may have the number that the file names.
+/// After a crash of the machine, or in a new container, any process may have the number that the files name.
 #[tokio::test]
-async fn a_stale_pid_file_that_names_a_stranger_does_not_prevent_the_start() {
+async fn stale_lock_files_that_name_a_stranger_do_not_prevent_the_start() {
     let place = Place::new();
     let owner = Owner::run("owner", &place.data());
     let postmaster = owner.postmaster;
     owner.kill();
-    let file = place.cluster().join("postmaster.pid");
-    let text = std::fs::read_to_string(&file).unwrap();
+    let files =
+        [place.cluster().join("postmaster.pid"), place.data().join("run/.s.PGSQL.5432.lock")].map(|file| {
+            let text = std::fs::read_to_string(&file).unwrap();
+            (file, text)
+        });
     send(postmaster, Signal::SIGKILL);
     until("the server's processes are gone", || processes_in(&place.cluster()).is_empty()).await;
 
@@ -94,7 +97,10 @@ async fn a_stale_pid_file_that_names_a_stranger_does_not_prevent_the_start() {
     std::os::unix::process::CommandExt::uid(&mut sleeper, uid);
     std::os::unix::process::CommandExt::gid(&mut sleeper, gid);
     let mut stranger = sleeper.arg("600").spawn().unwrap();
-    std::fs::write(&file, text.replacen(&postmaster.to_string(), &stranger.id().to_string(), 1)).unwrap();
+    for (file, text) in files {
+        let stale = text.replacen(&postmaster.to_string(), &stranger.id().to_string(), 1);
+        std::fs::write(file, stale).unwrap();
+    }
 
     let postgres = EmbeddedPostgres::start(place.options()).await;
     let unharmed = stranger.try_wait().unwrap().is_none();
@@ -102,4 +108,26 @@ async fn a_stale_pid_file_that_names_a_stranger_does_not_prevent_the_start() {
     stranger.wait().unwrap();
     postgres.unwrap().stop().await.unwrap();
     assert!(unharmed);
+}
+
+#[tokio::test]
+async fn a_server_that_an_operator_started_by_hand_is_left_alone() {
+    let place = Place::new();
+    let postgres = place.start().await;
+    let (account, program) = (postgres.account.clone(), postgres.binaries.postgres());
+    postgres.stop().await.unwrap();
+
+    let mut command = account.command(&program);
+    command.arg("-D").arg(place.cluster()).args(["-c", "listen_addresses=", "-c", "port=5433"]);
+    command.arg("-c").arg(format!("unix_socket_directories={}", place.data().join("run").display()));
+    let mut server = command.spawn().unwrap();
+    until("the operator's server runs", || place.data().join("run/.s.PGSQL.5433").exists()).await;
+    let refused = EmbeddedPostgres::start(place.options()).await.unwrap_err();
+    assert!(
+        matches!(refused, EmbeddedError::InUse { pid: Some(pid), .. } if pid.cast_unsigned() == server.id())
+    );
+    assert!(server.try_wait().unwrap().is_none());
+    send(server.id().cast_signed(), Signal::SIGINT);
+    server.wait().unwrap();
+    place.start().await.stop().await.unwrap();
 }

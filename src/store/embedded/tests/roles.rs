@@ -93,3 +93,9 @@ async fn whole_life() {
     postgres.stop().await.unwrap();
     println!("lived as {}", nix::unistd::geteuid());
 }
+
+#[tokio::test]
+#[ignore = "a role of other tests"]
+async fn refused() {
+    println!("refused: {}", EmbeddedPostgres::start(options(&data())).await.unwrap_err());
+}

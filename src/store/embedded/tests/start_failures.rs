@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use super::roles::command;
 use super::*;
 use crate::store::embedded::EmbeddedError;
 
@@ -74,9 +75,27 @@ async fn a_data_directory_below_a_closed_one_is_explained() {
     assert!(!error.is_unavailable());
 }
 
-/// As after a kill in the middle of initdb, which leaves whatever it had written.
+/// The killed process leaves an initdb that goes on writing for a while.
 #[tokio::test]
-async fn an_interrupted_initdb_is_started_over() {
+async fn a_first_start_killed_during_initdb_is_started_over() {
+    let place = Place::new();
+    let mut owner = command(&std::env::current_exe().unwrap(), "owner", &place.data()).spawn().unwrap();
+    until("initdb has begun to write", || !partials(&place).is_empty()).await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(!place.cluster().exists(), "initdb was quicker than the kill");
+    let postgres = place.start().await;
+    connect(&postgres).await.simple_query("SELECT 1").await.unwrap();
+    postgres.stop().await.unwrap();
+}
+
+fn partials(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.data()).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.to_string_lossy().contains("postgres.partial-")).collect()
+}
+
+#[tokio::test]
+async fn what_an_interrupted_initdb_left_is_removed() {
     let place = Place::new();
     let partial = place.data().join("postgres.partial-0badcafe");
     fs::create_dir_all(partial.join("base/1")).unwrap();
