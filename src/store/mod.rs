@@ -6,6 +6,7 @@ mod counters;
 pub mod credentials;
 mod cycles;
 mod directory;
+pub mod embedded;
 mod error;
 mod migrations;
 mod partitions;
