@@ -2,8 +2,16 @@
 //!
 //! The modules stand in the order in which data passes them.
 
-pub mod config;
 pub mod domain;
+pub mod config;
+pub mod broker;
 pub mod ingest;
 pub mod payload;
+pub mod inventory;
 pub mod store;
+pub mod replay;
+pub mod api;
+pub mod metrics;
+pub mod telemetry;
+pub mod app;
+pub mod cli;

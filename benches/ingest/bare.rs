@@ -26,8 +26,12 @@ struct Sim {
     cycles: Vec<(String, DateTime<Utc>, DateTime<Utc>)>,
 }
 
-/// Loads everything on `connections` connections.
-pub(crate) async fn load(database: &BenchDatabase, workload: &Workload, connections: usize) -> Duration {
+/// Loads everything on `connections` connections, which are returned still open.
+pub(crate) async fn load(
+    database: &BenchDatabase,
+    workload: &Workload,
+    connections: usize,
+) -> (Duration, Vec<Client>) {
     let sims = Arc::new(sims(&database.connect().await, workload).await);
     let rows = Arc::new(workload.rows.clone());
     let next = Arc::new(AtomicUsize::new(0));
@@ -43,16 +47,17 @@ pub(crate) async fn load(database: &BenchDatabase, workload: &Workload, connecti
             loop {
                 let from = next.fetch_add(CHUNK, Ordering::Relaxed);
                 if from >= rows.len() {
-                    return;
+                    return client;
                 }
                 load_chunk(&mut client, &rows[from..rows.len().min(from + CHUNK)], &sims).await;
             }
         }));
     }
+    let mut clients = Vec::new();
     for task in tasks {
-        task.await.expect("the loader does not panic");
+        clients.push(task.await.expect("the loader does not panic"));
     }
-    started.elapsed()
+    (started.elapsed(), clients)
 }
 
 async fn sims(client: &Client, workload: &Workload) -> HashMap<usize, Sim> {
@@ -148,8 +153,8 @@ async fn copy_records(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<usize, 
 }
 
 async fn upsert_cycles(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<usize, Sim>) {
-    let mut sums: HashMap<(&str, &str), (String, &DateTime<Utc>, &DateTime<Utc>, i64, i64, i64)> =
-        HashMap::new();
+    type Sum<'s> = (String, &'s DateTime<Utc>, &'s DateTime<Utc>, i64, i64, i64);
+    let mut sums: HashMap<(&str, &str), Sum<'_>> = HashMap::new();
     for row in rows {
         let sim = &sims[&row.sim];
         let (cycle_id, start, end) = sim.cycle(row);

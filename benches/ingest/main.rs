@@ -45,12 +45,17 @@ async fn run() {
     for round in 0..rounds {
         let workload = Workload::new(round as u64, sims, records);
         let database = server.database(sims).await;
-        let rate = rate(records, bare::load(&database, &workload, 2).await);
-        println!("round {round}: bare      {rate:>9.0} records/s");
+        let cpu = database.server_cpu_seconds();
+        let (elapsed, _open) = bare::load(&database, &workload, 2).await;
+        let rate = rate(records, elapsed);
+        let cpu = (database.server_cpu_seconds() - cpu) * 1e6 / records as f64;
+        println!("round {round}: bare      {rate:>9.0} records/s, server CPU {cpu:.1} µs a record");
         bare_rates.push(rate);
         let database = server.database(sims).await;
+        let cpu = database.server_cpu_seconds();
         let rate = self::rate(records, pipeline(&database, &workload, 2).await);
-        println!("round {round}: pipeline  {rate:>9.0} records/s");
+        let cpu = (database.server_cpu_seconds() - cpu) * 1e6 / records as f64;
+        println!("round {round}: pipeline  {rate:>9.0} records/s, server CPU {cpu:.1} µs a record");
         pipeline_rates.push(rate);
     }
     println!("median ratio pipeline/bare {:.2}", median(pipeline_rates) / median(bare_rates));

@@ -1,6 +1,10 @@
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
+
+use crate::ingest::{BatchLimits, PipelineOptions};
+use crate::payload::PayloadLimits;
 
 use super::mqtt::MqttConfig;
 
@@ -105,6 +109,28 @@ impl Default for IngestConfig {
     }
 }
 
+impl IngestConfig {
+    /// What the decoder accepts.
+    pub fn payload_limits(&self) -> PayloadLimits {
+        PayloadLimits {
+            max_records: self.payload_max_records,
+            max_future: TimeDelta::hours(self.max_future_hours.into()),
+            max_age: TimeDelta::days(self.max_age_days.into()),
+        }
+    }
+
+    /// How the pipeline is dimensioned.
+    pub fn pipeline_options(&self) -> PipelineOptions {
+        PipelineOptions {
+            queue_max_messages: self.queue_max_messages,
+            queue_max_bytes: self.queue_max_bytes,
+            writers: self.writers,
+            batch: BatchLimits { max_messages: self.batch_max_messages, max_bytes: self.batch_max_bytes },
+            payload: self.payload_limits(),
+        }
+    }
+}
+
 /// Health, metrics and the start page.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -170,6 +196,10 @@ impl Config {
         if self.database.pool_size < self.ingest.writers + 2 {
             let least = self.ingest.writers + 2;
             return Some(("database.pool_size", format!("must be at least ingest.writers + 2 = {least}")));
+        }
+        if self.ingest.batch_max_bytes > 16 << 20 {
+            // Also keeps the sum of a batch within 64 bits: 160,000 records of 2^45.
+            return Some(("ingest.batch_max_bytes", "must be at most 16777216".into()));
         }
         if self.ingest.max_age_days > 3_660 {
             return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));

@@ -145,8 +145,21 @@ impl IngestQueue {
         Ok(())
     }
 
+    /// A look at the queue that does not keep it open.
+    pub fn gauge(&self) -> QueueGauge {
+        QueueGauge { sender: self.sender.downgrade() }
+    }
+}
+
+/// Tells how full the queue is.
+#[derive(Clone)]
+pub struct QueueGauge {
+    sender: mpsc::WeakSender<Queued>,
+}
+
+impl QueueGauge {
     /// Messages waiting to be taken by a writer.
     pub fn depth(&self) -> usize {
-        self.sender.max_capacity() - self.sender.capacity()
+        self.sender.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
     }
 }

@@ -30,10 +30,21 @@ pub use migrations::{Migrated, MigrationError};
 use statement::{Statement, StatementMode, statement};
 pub(crate) use writes::WRITE_ID_BLOCK;
 
+/// Where a database is and who we are there.
+pub type PostgresAddress = tokio_postgres::Config;
+
+/// Reads `postgres://user:password@host/database` or `host=… user=…`.
+///
+/// # Errors
+/// [`StoreError::Config`] with what is wrong with it; the address itself, which may hold a password, is not repeated.
+pub fn parse_url(url: &str) -> Result<PostgresAddress, StoreError> {
+    url.parse().map_err(|error: tokio_postgres::Error| StoreError::Config(format!("database.url: {error}")))
+}
+
 /// How to reach and use the database.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    pub postgres: tokio_postgres::Config,
+    pub postgres: PostgresAddress,
     /// Connections at most.
     pub pool_size: usize,
     /// False behind PgBouncer in transaction pooling mode.
@@ -92,6 +103,11 @@ impl Store {
         let client = self.client().await?;
         PING.rows(&client, self.mode, &[]).await?;
         Ok(())
+    }
+
+    /// Closes the connections; nothing works after that.
+    pub fn close(&self) {
+        self.pool.close();
     }
 
     async fn client(&self) -> Result<Object, StoreError> {

@@ -111,7 +111,6 @@ pub(super) async fn create(
     account: &Account,
     binaries: &Binaries,
 ) -> Result<(), EmbeddedError> {
-    remove_unfinished(&layout.root);
     let partial = layout.root.join(format!("postgres.partial-{:08x}", rand::random::<u32>()));
     DirBuilder::new().mode(0o700).create(&partial).map_err(EmbeddedError::io("create", &partial))?;
     account.give(&partial)?;
@@ -133,6 +132,9 @@ pub(super) async fn create(
         return Err(EmbeddedError::InitFailed { message });
     }
     fs::rename(&partial, &layout.cluster).map_err(EmbeddedError::io("create", &layout.cluster))?;
+    // Not before: PostgreSQL derives its shared memory key from the directory's inode, which must not be one that a
+    // surviving initdb still uses.
+    remove_unfinished(&layout.root);
     File::open(&layout.root).and_then(|dir| dir.sync_all()).map_err(EmbeddedError::io("sync", &layout.root))
 }
 

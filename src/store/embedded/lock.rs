@@ -3,11 +3,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
 
+use super::POLL;
 use super::error::EmbeddedError;
+
+/// A child that a killed owner was just starting shares the lock until it runs its own program.
+const LINGERING: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct DataDirLock {
@@ -16,7 +24,21 @@ pub(super) struct DataDirLock {
 
 impl DataDirLock {
     /// Takes the lock, or says which process holds it.
-    pub(super) fn take(path: &Path) -> Result<Self, EmbeddedError> {
+    pub(super) async fn take(path: &Path) -> Result<Self, EmbeddedError> {
+        let deadline = Instant::now() + LINGERING;
+        loop {
+            match Self::try_take(path) {
+                Err(EmbeddedError::InUse { pid: Some(pid), .. })
+                    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) && Instant::now() < deadline =>
+                {
+                    sleep(POLL).await;
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(path: &Path) -> Result<Self, EmbeddedError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)

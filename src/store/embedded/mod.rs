@@ -16,6 +16,7 @@ mod account;
 mod binaries;
 mod cluster;
 mod error;
+mod guest;
 mod launch;
 mod lock;
 mod postmaster;
@@ -41,6 +42,7 @@ use account::Account;
 use binaries::Binaries;
 use cluster::Layout;
 pub use error::EmbeddedError;
+pub use guest::running;
 use lock::DataDirLock;
 use postmaster::LeftBehind;
 use process::Server;
@@ -114,7 +116,7 @@ impl EmbeddedPostgres {
     /// See [`EmbeddedError`].
     pub async fn start(options: EmbeddedOptions) -> Result<Self, EmbeddedError> {
         let layout = Layout::open(&options.data_dir)?;
-        let lock = DataDirLock::take(&layout.lock())?;
+        let lock = DataDirLock::take(&layout.lock()).await?;
         let account = Account::choose(&layout.cluster)?;
         account.require_passage(&layout.root, true)?;
         let major = layout.major()?;

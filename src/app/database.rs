@@ -1,0 +1,124 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::config::Config;
+use crate::store::embedded::{self, EmbeddedError, EmbeddedOptions, EmbeddedPostgres};
+use crate::store::{PostgresAddress, Store, StoreError, StoreOptions, parse_url};
+
+use super::StartError;
+
+/// For so long a database of yours may take to answer at start: it may be starting too.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Who wants the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The program that ingests: it alone runs the private PostgreSQL.
+    Serve,
+    /// A command that looks or mends: uses the server that runs, or runs one for itself.
+    Command,
+}
+
+/// The database in use: yours, or a private one that ends with the program.
+pub struct Database {
+    pub store: Store,
+    private: Option<Private>,
+}
+
+struct Private {
+    postgres: Arc<EmbeddedPostgres>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Database {
+    /// # Errors
+    /// [`StartError`] when there is none that can be used.
+    pub async fn open(config: &Config, owner: Owner) -> Result<Self, StartError> {
+        if !config.database.url.is_empty() {
+            let postgres = parse_url(&config.database.url)?;
+            let database = Self { store: store(config, postgres)?, private: None };
+            database.await_answer().await?;
+            return Ok(database);
+        }
+        let postgres = match EmbeddedPostgres::start(embedded_options(config)).await {
+            Ok(postgres) => postgres,
+            Err(EmbeddedError::InUse { path, pid }) if owner == Owner::Command => {
+                let Some(postgres) = embedded::running(&config.data_dir).await? else {
+                    return Err(EmbeddedError::InUse { path, pid }.into());
+                };
+                return Ok(Self { store: store(config, postgres)?, private: None });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if owner == Owner::Serve {
+            info!(url = postgres.redacted_url(), adopted = postgres.adopted(), "private PostgreSQL runs");
+        }
+        let store = store(config, postgres.config())?;
+        let private = Private::supervise(postgres);
+        Ok(Self { store, private: Some(private) })
+    }
+
+    /// Stops the private PostgreSQL, if it is ours.
+    pub async fn close(self) {
+        self.store.close();
+        if let Some(private) = self.private {
+            private.stop.cancel();
+            private.tasks.wait().await;
+            if let Err(problem) = private.postgres.stop().await {
+                error!(error = %problem, "private PostgreSQL did not stop");
+            }
+        }
+    }
+
+    async fn await_answer(&self) -> Result<(), StartError> {
+        let deadline = tokio::time::Instant::now() + FIRST_ANSWER;
+        loop {
+            match self.store.ping().await {
+                Ok(()) => return Ok(()),
+                // The server answered; that it refuses us does not change by itself.
+                Err(problem) if is_refusal(&problem) => return Err(problem.into()),
+                Err(problem) if tokio::time::Instant::now() >= deadline => return Err(problem.into()),
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+}
+
+impl Private {
+    fn supervise(postgres: EmbeddedPostgres) -> Self {
+        let private =
+            Self { postgres: Arc::new(postgres), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        private.tasks.spawn(private.postgres.clone().supervise(private.stop.clone()));
+        private.tasks.close();
+        private
+    }
+}
+
+fn is_refusal(problem: &StoreError) -> bool {
+    matches!(problem, StoreError::Config(_))
+        || problem.code().is_some_and(|code| code.starts_with("28") || code == "3D000")
+}
+
+fn embedded_options(config: &Config) -> EmbeddedOptions {
+    let mut options = EmbeddedOptions::new(&config.data_dir);
+    let bin_dir = &config.postgres.bin_dir;
+    options.bin_dir = (!bin_dir.as_os_str().is_empty()).then(|| bin_dir.clone());
+    options
+}
+
+fn store(config: &Config, postgres: PostgresAddress) -> Result<Store, StoreError> {
+    let database = &config.database;
+    Store::new(StoreOptions {
+        postgres,
+        pool_size: database.pool_size,
+        prepared_statements: database.prepared_statements,
+        statement_timeout: Duration::from_millis(database.statement_timeout_ms),
+        ca_file: (!database.ca_file.as_os_str().is_empty()).then(|| database.ca_file.clone()),
+    })
+}

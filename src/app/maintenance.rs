@@ -1,0 +1,67 @@
+//! What has to happen now and then: cycles that end, partitions that will be needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::domain::Clock;
+use crate::store::{Store, StoreError};
+
+use crate::metrics::Metrics;
+
+/// A cycle becomes current at most this late. Records do not depend on it: the batch that needs a cycle makes it.
+const EVERY: Duration = Duration::from_secs(20);
+const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
+
+pub(super) async fn run(
+    store: Store,
+    clock: Clock,
+    max_age_days: u64,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut partitions_due = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = clock.now();
+        match store.roll_cycles(now).await {
+            Ok(0) => {}
+            Ok(sims) => info!(sims, "billing cycles ended and new ones began"),
+            Err(error) => failed("roll cycles", &error),
+        }
+        if partitions_due <= Instant::now() {
+            match partitions(&store, clock, max_age_days, &metrics).await {
+                Ok(()) => partitions_due = Instant::now() + PARTITIONS_EVERY,
+                Err(error) => failed("make partitions", &error),
+            }
+        }
+    }
+}
+
+async fn partitions(
+    store: &Store,
+    clock: Clock,
+    max_age_days: u64,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let now = clock.now();
+    let made = store.ensure_partitions(now, max_age_days).await?;
+    if made > 0 {
+        info!(made, "partitions of usage_records made");
+    }
+    metrics.partition_runway_days.set(store.partition_runway_days(now).await?);
+    Ok(())
+}
+
+/// An outage is told by the writers already; here it only delays what is due.
+fn failed(what: &str, error: &StoreError) {
+    warn!(what, %error, "maintenance will try again");
+}

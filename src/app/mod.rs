@@ -1,0 +1,307 @@
+//! The only place where things are wired together and tasks are spawned.
+
+mod database;
+mod maintenance;
+mod shutdown;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::api;
+use crate::broker::auth::{Access, Authenticator, Credential, HashError, Lookup, LookupError};
+use crate::broker::{Broker, BrokerOptions};
+use crate::config::Config;
+use crate::domain::{Clock, TenantId};
+use crate::ingest::topics::UsageTopics;
+use crate::ingest::{self, DatabaseState};
+use crate::metrics::Metrics;
+use crate::store::embedded::EmbeddedError;
+use crate::store::{MigrationError, Store, StoreError};
+
+pub use database::{Database, Owner};
+
+pub use shutdown::{Signals, exit_on_next_signal};
+
+/// The tenant of everything that names none.
+pub const DEFAULT_TENANT: (TenantId, &str) = (TenantId(1), "default");
+
+/// Why the program cannot start. Each is one line; [`StartError::exit_code`] is what the process ends with.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} for {what}: {cause}; choose another address with {flag}")]
+    Listen { what: &'static str, address: String, flag: &'static str, cause: std::io::Error },
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    #[error("the database cannot be used: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+impl StartError {
+    /// 69 when something that is needed is not available, 78 when a setting has to be corrected (sysexits).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. } => 69,
+            Self::Embedded(error) if error.is_unavailable() => 69,
+            Self::Embedded(_) | Self::Refused(_) => 78,
+            Self::Store(error) | Self::Migration(MigrationError::Store(error)) => store_exit_code(error),
+            Self::Migration(_) => 78,
+            Self::Hash(_) => 70,
+        }
+    }
+}
+
+/// A login that the database refuses, or a database that does not exist, is a wrong setting; everything else an outage.
+fn store_exit_code(error: &StoreError) -> u8 {
+    match error.code() {
+        Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => 78,
+        _ if matches!(error, StoreError::Config(_)) => 78,
+        _ => 69,
+    }
+}
+
+/// How a bridge is started.
+#[derive(Clone, Copy, Debug)]
+pub struct StartOptions {
+    pub clock: Clock,
+    /// Demonstration: everybody may connect, wherever the broker listens.
+    pub open: bool,
+}
+
+/// A running simbridge.
+pub struct Bridge {
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    /// Where the broker listens, when it does.
+    pub mqtt_addr: Option<SocketAddr>,
+    pub http_addr: Option<SocketAddr>,
+    database: Database,
+    readiness: Arc<api::Readiness>,
+    /// Stops intake; what was received is committed and acknowledged.
+    soft: CancellationToken,
+    /// Stops everything at once.
+    hard: CancellationToken,
+    /// Stops what serves readers; they may look until the end.
+    readers: CancellationToken,
+    intake_tasks: TaskTracker,
+    reader_tasks: TaskTracker,
+    grace: Duration,
+}
+
+impl Bridge {
+    /// Starts everything. On error nothing is left running.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &Config, options: StartOptions) -> Result<Self, StartError> {
+        if config.mqtt.enabled && config.mqtt.anonymous && !options.open && !is_loopback(&config.mqtt.listen)
+        {
+            return Err(StartError::Refused(
+                "mqtt.anonymous is for this machine alone: let mqtt.listen be a loopback address, or add users with `simbridge devices add`",
+            ));
+        }
+        // Ports first: a taken one is found before a database is started for nothing.
+        let mqtt = listen("MQTT", config.mqtt.enabled, &config.mqtt.listen, "--mqtt-addr").await?;
+        let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
+        let database = Database::open(config, Owner::Serve).await?;
+        match Self::start_on(config, options, &database, mqtt, http).await {
+            Ok(started) => Ok(started.with(database)),
+            Err(error) => {
+                database.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: &Config,
+        options: StartOptions,
+        database: &Database,
+        mqtt: Option<TcpListener>,
+        http: Option<TcpListener>,
+    ) -> Result<Started, StartError> {
+        let store = database.store.clone();
+        let now = options.clock.now();
+        store.migrate().await?;
+        store.ensure_partitions(now, config.ingest.max_age_days.into()).await?;
+        store.roll_cycles(now).await?;
+
+        let metrics = Arc::new(Metrics::new());
+        let state = DatabaseState::default();
+        let soft = CancellationToken::new();
+        let hard = CancellationToken::new();
+        let readers = CancellationToken::new();
+        let (intake_tasks, reader_tasks) = (TaskTracker::new(), TaskTracker::new());
+
+        let queue = ingest::start(
+            &config.ingest.pipeline_options(),
+            store.clone(),
+            options.clock,
+            metrics.ingest.clone(),
+            state.clone(),
+            &intake_tasks,
+            &hard,
+        );
+        metrics.watch_queue(queue.gauge());
+        let readiness = Arc::new(api::Readiness::new(store.clone(), state, mqtt.is_some()));
+        let mqtt_addr = mqtt.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http_addr = http.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = mqtt {
+            let broker = Broker::new(BrokerOptions {
+                config: config.mqtt.clone(),
+                topics: UsageTopics::parse(&config.mqtt.topics)
+                    .expect("checked when the configuration was loaded"),
+                queue,
+                access: access(config, options.open, &store)?,
+                clock: options.clock,
+                metrics: metrics.broker.clone(),
+            });
+            let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
+            intake_tasks.spawn(async move {
+                broker.run(listener, soft, hard).await;
+                readiness.broker_runs.store(false, Ordering::Relaxed);
+            });
+        }
+        if let Some(listener) = http {
+            let state = api::ApiState { readiness: readiness.clone(), metrics: metrics.clone(), mqtt_addr };
+            reader_tasks.spawn(api::serve(listener, state, readers.clone()));
+        }
+        reader_tasks.spawn(maintenance::run(
+            store.clone(),
+            options.clock,
+            config.ingest.max_age_days.into(),
+            metrics.clone(),
+            readers.clone(),
+        ));
+        intake_tasks.close();
+        reader_tasks.close();
+        Ok(Started {
+            store,
+            metrics,
+            mqtt_addr,
+            http_addr,
+            readiness,
+            soft,
+            hard,
+            readers,
+            intake_tasks,
+            reader_tasks,
+            grace: Duration::from_millis(config.shutdown.grace_ms),
+        })
+    }
+
+    /// Soft stop: no new connections, no new messages; waits, at most the grace period, until everything that was received
+    /// is committed and acknowledged. Returns whether all of it was. Readers and the database go on.
+    pub async fn drain(&self) -> bool {
+        self.readiness.stopping.store(true, Ordering::Relaxed);
+        self.soft.cancel();
+        let drained = tokio::time::timeout(self.grace, self.intake_tasks.wait()).await.is_ok();
+        if !drained {
+            let left = self.metrics.ingest.balance().in_flight;
+            warn!(unacknowledged = left, "grace period is over; their senders will send them again");
+            self.hard.cancel();
+            self.intake_tasks.wait().await;
+        }
+        drained
+    }
+
+    /// Ends what is left, the private database last.
+    pub async fn close(self) {
+        self.soft.cancel();
+        self.hard.cancel();
+        self.intake_tasks.wait().await;
+        self.readers.cancel();
+        self.reader_tasks.wait().await;
+        self.database.close().await;
+        info!("stopped");
+    }
+}
+
+/// A bridge that does not own its database yet.
+struct Started {
+    store: Store,
+    metrics: Arc<Metrics>,
+    mqtt_addr: Option<SocketAddr>,
+    http_addr: Option<SocketAddr>,
+    readiness: Arc<api::Readiness>,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    readers: CancellationToken,
+    intake_tasks: TaskTracker,
+    reader_tasks: TaskTracker,
+    grace: Duration,
+}
+
+impl Started {
+    fn with(self, database: Database) -> Bridge {
+        Bridge {
+            store: self.store,
+            metrics: self.metrics,
+            mqtt_addr: self.mqtt_addr,
+            http_addr: self.http_addr,
+            database,
+            readiness: self.readiness,
+            soft: self.soft,
+            hard: self.hard,
+            readers: self.readers,
+            intake_tasks: self.intake_tasks,
+            reader_tasks: self.reader_tasks,
+            grace: self.grace,
+        }
+    }
+}
+
+async fn listen(
+    what: &'static str,
+    enabled: bool,
+    address: &str,
+    flag: &'static str,
+) -> Result<Option<TcpListener>, StartError> {
+    if !enabled {
+        return Ok(None);
+    }
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(cause) => Err(StartError::Listen { what, address: address.into(), flag, cause }),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        || address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost")
+}
+
+fn access(config: &Config, open: bool, store: &Store) -> Result<Access, StartError> {
+    if config.mqtt.anonymous || open {
+        let (tenant, name) = DEFAULT_TENANT;
+        return Ok(Access::Anonymous { tenant, tenant_name: name.into() });
+    }
+    let store = store.clone();
+    let lookup: Lookup = Arc::new(move |username| {
+        let store = store.clone();
+        Box::pin(async move {
+            let found = store.mqtt_credential(&username).await.map_err(|e| LookupError(e.to_string()))?;
+            Ok(found.map(|found| Credential {
+                password_hash: found.password_hash,
+                tenant: found.tenant,
+                tenant_name: found.tenant_name,
+                may_correct: found.may_correct,
+                enabled: found.enabled,
+            }))
+        })
+    });
+    Ok(Access::Password(Authenticator::new(lookup, &config.mqtt)?))
+}

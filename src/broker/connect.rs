@@ -1,0 +1,234 @@
+//! From a fresh socket to a client: CONNECT, login, CONNACK.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttd::protocol::{ConnAck, ConnAckProperties, ConnectProperties, ConnectReturnCode, Packet};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::domain::TenantId;
+use crate::ingest::queue::{Sender, Via};
+
+use super::Hub;
+use super::auth::{Identity, LoginError};
+use super::codec::{self, Connecting, Version};
+use super::will::Will;
+
+/// A client that proved who it is.
+pub(super) struct Client {
+    pub(super) version: Version,
+    pub(super) client_id: Arc<str>,
+    /// Made up by the broker, and told.
+    pub(super) assigned: bool,
+    pub(super) clean_start: bool,
+    pub(super) keep_alive_seconds: u16,
+    /// The keep alive that the client asked for.
+    pub(super) asked_keep_alive_seconds: u16,
+    pub(super) session_expiry: Duration,
+    pub(super) receive_maximum: usize,
+    pub(super) max_packet: usize,
+    pub(super) topic_alias_maximum: u16,
+    pub(super) wants_reasons: bool,
+    pub(super) identity: Identity,
+    pub(super) sender: Arc<Sender>,
+    pub(super) will: Option<Will>,
+}
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub(super) enum Refused {
+    #[error("no CONNECT in time")]
+    Timeout,
+    #[error("closed before CONNECT")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// Answered with CONNACK; codes of MQTT 3.1.1 and 5.
+    #[error("{what}")]
+    Answered { what: &'static str, version: Version, v311: u8, v5: u8 },
+    /// Not MQTT, or not answerable.
+    #[error("{0}")]
+    Silent(&'static str),
+}
+
+impl Refused {
+    /// Value of the metric label `result`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Io(_) => "network",
+            Self::Answered { what, .. } | Self::Silent(what) => what,
+        }
+    }
+}
+
+fn answered(version: Version, what: &'static str, v311: u8, v5: u8) -> Refused {
+    Refused::Answered { what, version, v311, v5 }
+}
+
+/// Reads CONNECT and checks who it is. A refusal has been answered when this returns.
+pub(super) async fn connect(
+    hub: &Hub,
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+) -> Result<Client, Refused> {
+    let patience = Duration::from_secs(hub.config.connect_timeout_seconds);
+    let result = match tokio::time::timeout(patience, read_connect(hub, stream, buffer)).await {
+        Ok(Ok(connecting)) => admit(hub, connecting).await,
+        Ok(Err(refused)) => Err(refused),
+        Err(_) => Err(Refused::Timeout),
+    };
+    if let Err(Refused::Answered { version, v311, v5, .. }) = &result {
+        let answer: &[u8] = match version {
+            Version::V311 => &[0x20, 2, 0, *v311],
+            Version::V5 => &[0x20, 3, 0, *v5, 0],
+        };
+        // A client that does not take the answer does not get one.
+        tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await.ok();
+        stream.shutdown().await.ok();
+    }
+    result
+}
+
+async fn read_connect(
+    hub: &Hub,
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+) -> Result<Connecting, Refused> {
+    loop {
+        if !buffer.is_empty() {
+            if !codec::is_connect(buffer) {
+                return Err(Refused::Silent("not_connect"));
+            }
+            let complete = codec::frame_length(buffer, hub.config.max_packet_bytes);
+            if complete.map_err(|_| Refused::Silent("malformed"))?.is_some() {
+                return codec::decode_connect(buffer, hub.config.max_packet_bytes)
+                    .map_err(|(version, what, v311, v5)| answered(version, what, v311, v5));
+            }
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(Refused::Closed);
+        }
+    }
+}
+
+async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
+    let Connecting { version, connect, properties, will, will_properties, login } = connecting;
+    let asked = |of: fn(&ConnectProperties) -> Option<u32>| properties.as_ref().and_then(of);
+    if properties.as_ref().is_some_and(|properties| properties.authentication_method.is_some()) {
+        return Err(answered(version, "authentication_method", 5, 0x8c));
+    }
+    let assigned = connect.client_id.is_empty();
+    if assigned && version == Version::V311 && !connect.clean_session {
+        return Err(answered(version, "client_id", 2, 0x85));
+    }
+    if connect.client_id.len() > hub.config.max_client_id_bytes {
+        return Err(answered(version, "client_id", 2, 0x85));
+    }
+    let client_id: Arc<str> = if assigned {
+        format!("simbridge-{:016x}", rand::random::<u64>()).into()
+    } else {
+        connect.client_id.into()
+    };
+    let login = login.map(|login| (login.username, login.password));
+    let identity = identify(hub, version, login).await?;
+    let sender = Arc::new(Sender {
+        tenant: identity.tenant,
+        may_correct: identity.may_correct,
+        via: Via::Mqtt,
+        name: client_id.to_string(),
+    });
+    let will = will
+        .map(|will| {
+            Will::new(will, will_properties, sender.clone(), client_id.clone(), hub.config.max_topic_levels)
+        })
+        .transpose()
+        .map_err(|_| answered(version, "will_topic", 5, 0x90))?;
+    let longest = Duration::from_secs(hub.config.session_expiry_max_seconds.into());
+    let session_expiry = match version {
+        Version::V311 if connect.clean_session => Duration::ZERO,
+        Version::V311 => longest,
+        Version::V5 => {
+            Duration::from_secs(asked(|p| p.session_expiry_interval).unwrap_or(0).into()).min(longest)
+        }
+    };
+    let server_maximum = hub.config.server_keep_alive_max_seconds;
+    let too_long = connect.keep_alive == 0 || connect.keep_alive > server_maximum;
+    let limited = version == Version::V5 && server_maximum > 0 && too_long;
+    Ok(Client {
+        keep_alive_seconds: if limited { server_maximum } else { connect.keep_alive },
+        asked_keep_alive_seconds: connect.keep_alive,
+        version,
+        client_id,
+        assigned,
+        clean_start: connect.clean_session,
+        session_expiry,
+        receive_maximum: asked(|p| p.receive_maximum.map(u32::from)).unwrap_or(65_535) as usize,
+        max_packet: asked(|p| p.max_packet_size).map_or(usize::MAX, |size| size as usize),
+        topic_alias_maximum: properties
+            .as_ref()
+            .and_then(|p| p.topic_alias_max)
+            .unwrap_or(0)
+            .min(hub.config.topic_alias_maximum),
+        wants_reasons: asked(|p| p.request_problem_info.map(u32::from)) != Some(0),
+        identity,
+        sender,
+        will,
+    })
+}
+
+async fn identify(hub: &Hub, version: Version, login: Option<(String, String)>) -> Result<Identity, Refused> {
+    match hub.access.identify(login).await {
+        Ok(identity) => Ok(identity),
+        Err(LoginError::BadLogin) => {
+            let delay = Duration::from_millis(hub.config.login_failure_delay_milliseconds);
+            tokio::time::sleep(delay).await;
+            Err(answered(version, "bad_login", 4, 0x86))
+        }
+        Err(LoginError::Unavailable(error)) => {
+            tracing::warn!(%error, "a login could not be checked");
+            Err(answered(version, "login_unavailable", 3, 0x88))
+        }
+    }
+}
+
+/// CONNACK that accepts.
+pub(super) fn put_connack(hub: &Hub, client: &Client, session_present: bool, out: &mut BytesMut) {
+    if client.version == Version::V311 {
+        out.extend_from_slice(&[0x20, 2, u8::from(session_present), 0]);
+        return;
+    }
+    let config = &hub.config;
+    let changed_keep_alive = client.keep_alive_seconds != client.asked_keep_alive_seconds;
+    let properties = ConnAckProperties {
+        session_expiry_interval: Some(client.session_expiry.as_secs() as u32),
+        receive_max: Some(config.receive_maximum),
+        max_packet_size: Some(u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX)),
+        topic_alias_max: Some(config.topic_alias_maximum),
+        assigned_client_identifier: client.assigned.then(|| client.client_id.to_string()),
+        shared_subscription_available: Some(0),
+        server_keep_alive: changed_keep_alive.then_some(client.keep_alive_seconds),
+        max_qos: None,
+        retain_available: None,
+        reason_string: None,
+        user_properties: Vec::new(),
+        wildcard_subscription_available: None,
+        subscription_identifiers_available: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    };
+    let connack = ConnAck { session_present, code: ConnectReturnCode::Success };
+    codec::encode(Version::V5, Packet::ConnAck(connack, Some(properties)), out);
+}
+
+impl Client {
+    pub(super) fn tenant(&self) -> TenantId {
+        self.identity.tenant
+    }
+}

@@ -1,0 +1,407 @@
+//! One client's connection, from CONNECT to its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::Hub;
+use super::codec::{self, Version};
+use super::connect::{self, Client};
+use super::deliveries::{DeliveryLimits, OutboundAliases, Outlet};
+use super::ending::{Ending, Violation};
+use super::fanout::{Link, LinkClosed};
+use super::feeder::Feeder;
+use super::registry::{Leave, Ticket};
+use super::session::Session;
+
+/// Read at a time: some 50 records, so that a busy client costs few system calls.
+const READ_BYTES: usize = 16 * 1024;
+/// Publications taken from the router at a time.
+const DELIVERY_TURN: usize = 256;
+/// How long a client is given to read why it is disconnected.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// A router that is being replaced is asked again so much later.
+const RELINK_PAUSE: Duration = Duration::from_millis(200);
+
+/// How the program ends.
+#[derive(Clone)]
+pub(super) struct Stops {
+    /// Nothing more is read; what was read is answered.
+    pub(super) soft: CancellationToken,
+    /// Everything ends at once.
+    pub(super) hard: CancellationToken,
+}
+
+/// A client's connection.
+pub(super) struct Connection {
+    pub(super) hub: Arc<Hub>,
+    pub(super) client: Client,
+    pub(super) session: Session,
+    pub(super) feeder: Feeder,
+    pub(super) limits: DeliveryLimits,
+    /// Read and not decoded.
+    pub(super) buffer: BytesMut,
+    /// Encoded and not written.
+    pub(super) out: BytesMut,
+    /// Topic aliases that the client set.
+    pub(super) aliases: HashMap<u16, Bytes>,
+    outbound_aliases: OutboundAliases,
+    stream: TcpStream,
+    stops: Stops,
+    last_read: Instant,
+    paused: bool,
+    stopping: bool,
+}
+
+/// Serves one socket until it ends.
+pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
+    // PUBACKs are small and awaited.
+    stream.set_nodelay(true).ok();
+    let mut buffer = BytesMut::with_capacity(1024);
+    let connecting = tokio::select! {
+        connected = connect::connect(&hub, &mut stream, &mut buffer) => connected,
+        () = stops.soft.cancelled() => return,
+        () = stops.hard.cancelled() => return,
+    };
+    let client = match connecting {
+        Ok(client) => client,
+        Err(refused) => {
+            hub.metrics.connection(refused.label());
+            debug!(reason = %refused, "MQTT connection refused");
+            return;
+        }
+    };
+    let key = (client.tenant(), client.client_id.clone());
+    let (ticket, left) = tokio::select! {
+        claimed = hub.registry.claim(key) => claimed,
+        () = stops.hard.cancelled() => return,
+    };
+    hub.metrics.connection("accepted");
+    let (session, present) = match left {
+        Some(session) if !client.clean_start => (session, true),
+        Some(session) => {
+            session.end(&hub, client.tenant());
+            (Session::default(), false)
+        }
+        None => (Session::default(), false),
+    };
+    let mut connection = Connection::new(hub, client, session, stream, buffer, stops);
+    connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
+    let ending = connection.run(&ticket, present).await;
+    connection.leave(ticket, ending).await;
+}
+
+impl Connection {
+    fn new(
+        hub: Arc<Hub>,
+        client: Client,
+        session: Session,
+        stream: TcpStream,
+        buffer: BytesMut,
+        stops: Stops,
+    ) -> Self {
+        let config = &hub.config;
+        let limits = DeliveryLimits {
+            max_in_flight: client.receive_maximum.min(config.max_outbound_in_flight),
+            max_messages: config.max_outbound_messages,
+            max_bytes: config.max_outbound_bytes,
+            max_packet: client.max_packet,
+        };
+        Self {
+            feeder: Feeder::new(hub.queue.clone(), hub.backlog.clone()),
+            outbound_aliases: OutboundAliases::new(client.topic_alias_maximum),
+            limits,
+            session,
+            buffer,
+            out: BytesMut::new(),
+            aliases: HashMap::new(),
+            stream,
+            stops,
+            last_read: Instant::now(),
+            paused: false,
+            stopping: false,
+            client,
+            hub,
+        }
+    }
+
+    /// Runs until something ends the connection.
+    async fn run(&mut self, ticket: &Ticket, resumed: bool) -> Ending {
+        if resumed {
+            let (deliveries, mut outlet) = self.outlet();
+            deliveries.resume(&mut outlet, Instant::now());
+        }
+        self.pump();
+        // CONNECT may have been followed by more in the same read.
+        let mut result = self.handle_buffered().await;
+        while result.is_ok() {
+            result = self.turn(ticket).await;
+        }
+        result.err().unwrap_or(Ending::Stopped)
+    }
+
+    /// Waits for one thing to happen and deals with it.
+    async fn turn(&mut self, ticket: &Ticket) -> Result<(), Ending> {
+        self.flush(ticket).await?;
+        if self.stopping && self.session.window.is_empty() && self.feeder.is_empty() {
+            return Err(Ending::ShuttingDown);
+        }
+        self.note_pause();
+        let signal = self.session.window.signal();
+        let reading = !self.paused && !self.stopping;
+        let keep_alive = self.keep_alive_deadline();
+        let has_room = self.session.deliveries.has_room(&self.limits);
+        let subscribed = !self.session.subscriptions.is_empty();
+        tokio::select! {
+            () = self.stops.hard.cancelled() => Err(Ending::Stopped),
+            () = ticket.taken_over.cancelled() => Err(Ending::TakenOver),
+            () = self.stops.soft.cancelled(), if !self.stopping => {
+                self.stopping = true;
+                Ok(())
+            }
+            () = signal.notified() => {
+                self.answer().await;
+                self.handle_buffered().await
+            }
+            drained = self.feeder.drain(), if !self.feeder.is_empty() => {
+                drained.map_err(|_| Ending::PipelineStopped)?;
+                self.handle_buffered().await
+            }
+            ready = self.stream.readable(), if reading => {
+                ready?;
+                self.read().await
+            }
+            opened = next_publication(&mut self.session.link), if has_room && subscribed => match opened {
+                Ok(opened) => {
+                    self.deliver(opened).await;
+                    Ok(())
+                }
+                Err(LinkClosed) => self.relink().await,
+            },
+            () = sleep_until(keep_alive), if reading => Err(Ending::KeepAlive),
+        }
+    }
+
+    /// Reads what is there and handles it.
+    async fn read(&mut self) -> Result<(), Ending> {
+        self.buffer.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => Err(Ending::ClosedByPeer),
+            Ok(_) => {
+                self.last_read = Instant::now();
+                self.handle_buffered().await
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if self.buffer.is_empty() {
+                    self.buffer = BytesMut::new();
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes everything that is encoded. A take-over or stop does not wait for a client that does not read.
+    async fn flush(&mut self, ticket: &Ticket) -> Result<(), Ending> {
+        let patience = Duration::from_secs(self.hub.config.write_stall_timeout_seconds);
+        while !self.out.is_empty() {
+            tokio::select! {
+                written = self.stream.write_buf(&mut self.out) => {
+                    if written? == 0 {
+                        return Err(Ending::ClosedByPeer);
+                    }
+                }
+                () = ticket.taken_over.cancelled() => return Err(Ending::TakenOver),
+                () = self.stops.hard.cancelled() => return Err(Ending::Stopped),
+                () = tokio::time::sleep(patience) => return Err(Ending::WriteStalled),
+            }
+        }
+        if self.out.capacity() > READ_BYTES {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Too much of this client's, or of everybody's, is waiting for the database: no more is read from it.
+    pub(super) fn is_paused(&self) -> bool {
+        let config = &self.hub.config;
+        let own = self.session.window.charged_bytes().max(self.feeder.waiting_bytes());
+        let all = self.feeder.total_waiting_bytes();
+        own > config.max_unacked_bytes_per_connection
+            || (all > config.max_backlog_bytes && !self.feeder.is_empty())
+    }
+
+    fn note_pause(&mut self) {
+        let paused = self.is_paused();
+        if paused == self.paused {
+            return;
+        }
+        self.paused = paused;
+        if paused {
+            self.hub.metrics.paused_readers.inc();
+        } else {
+            self.hub.metrics.paused_readers.dec();
+            // It could not be heard while it was not read.
+            self.last_read = Instant::now();
+        }
+    }
+
+    fn keep_alive_deadline(&self) -> Option<Instant> {
+        let seconds = self.client.keep_alive_seconds;
+        // One and a half times the keep alive (MQTT 5, 3.1.2.10).
+        (seconds > 0).then(|| self.last_read + Duration::from_millis(u64::from(seconds) * 1500))
+    }
+
+    async fn deliver(&mut self, first: super::envelope::Opened) {
+        let mut next = Some(first);
+        for _ in 0..DELIVERY_TURN {
+            let Some(opened) = next.take() else { break };
+            if self.session.deliveries.is_new(opened.id)
+                && let Some(matched) = self.session.matching(&opened.publication, &self.client.client_id)
+                && !self.session.deliveries.push(opened.publication, matched, &self.limits)
+            {
+                self.hub.metrics.dropped("slow_subscriber", 1);
+            }
+            if !self.session.deliveries.has_room(&self.limits) {
+                break;
+            }
+            if let Some(link) = &mut self.session.link {
+                next = link.next_ready().await;
+            }
+        }
+        self.pump();
+    }
+
+    /// The router died and took the link along; the new one gets the same subscriptions.
+    async fn relink(&mut self) -> Result<(), Ending> {
+        self.session.link = None;
+        if self.session.ensure_link(&self.hub.clone()).await.is_err() {
+            tokio::time::sleep(RELINK_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    fn outlet(&mut self) -> (&mut super::deliveries::Deliveries, Outlet<'_>) {
+        let outlet = Outlet {
+            version: self.client.version,
+            out: &mut self.out,
+            aliases: &mut self.outbound_aliases,
+            limits: self.limits,
+        };
+        (&mut self.session.deliveries, outlet)
+    }
+
+    /// Sends what the client has room for.
+    pub(super) fn pump(&mut self) {
+        let (deliveries, mut outlet) = self.outlet();
+        let too_large = deliveries.pump(&mut outlet, Instant::now());
+        if too_large > 0 {
+            self.hub.metrics.dropped("packet_too_large", too_large);
+        }
+    }
+
+    /// DISCONNECT may change how long the session is kept, but not from nothing to something (MQTT 5, 3.14.2.2.2).
+    pub(super) fn change_expiry(&mut self, seconds: Option<u32>) -> Result<(), Violation> {
+        let Some(seconds) = seconds else { return Ok(()) };
+        if self.client.session_expiry.is_zero() && seconds > 0 {
+            return Err(Violation::Protocol("session expiry set in DISCONNECT and not in CONNECT"));
+        }
+        let longest = self.hub.config.session_expiry_max_seconds;
+        self.client.session_expiry = Duration::from_secs(seconds.min(longest).into());
+        Ok(())
+    }
+
+    /// Says good-bye, sends the will, leaves the session behind.
+    async fn leave(mut self, ticket: Ticket, ending: Ending) {
+        if self.paused {
+            self.hub.metrics.paused_readers.dec();
+        }
+        self.hub.metrics.disconnected(ending.label());
+        log_ending(&ending, &self.client.client_id);
+        if self.client.version == Version::V5 {
+            codec::put_disconnect(&ending, self.client.wants_reasons, &mut self.out);
+        }
+        if !matches!(ending, Ending::Stopped) {
+            let told = ending.reason_code().is_some();
+            tokio::time::timeout(FAREWELL, farewell(&mut self.stream, &mut self.out, told)).await.ok();
+        }
+        // The socket goes before the ticket: a client that takes over must not find the old one still open.
+        drop(self.stream);
+        let hub = self.hub;
+        if !self.feeder.is_empty() {
+            // What was read goes to the database even when its sender is gone: a resend on the next connection waits for
+            // it. Who takes over does not wait, though.
+            let mut feeder = self.feeder;
+            hub.tasks.spawn(async move { feeder.drain().await });
+        }
+        let tenant = self.client.tenant();
+        self.session.window.orphan_all();
+        let expiry = self.client.session_expiry;
+        let will = self
+            .client
+            .will
+            .take()
+            .filter(|_| !matches!(ending, Ending::ClientDisconnected | Ending::Stopped));
+        let mut due = None;
+        let delayed_will = match will {
+            Some(will) if will.delay.is_zero() || expiry.is_zero() => {
+                due = Some(will);
+                None
+            }
+            Some(will) => Some((will.delay.min(expiry), will)),
+            None => None,
+        };
+        let session = if expiry.is_zero() {
+            self.session.end(&hub, tenant);
+            None
+        } else {
+            Some((self.session, expiry))
+        };
+        let leave = Leave { session, delayed_will: delayed_will.map(|(delay, will)| (will, delay)) };
+        let (ended, late) = hub.registry.release(&ticket, leave);
+        if let Some(session) = ended {
+            session.end(&hub, tenant);
+        }
+        for will in due.into_iter().chain(late) {
+            will.publish(&hub).await;
+        }
+    }
+}
+
+async fn next_publication(link: &mut Option<Link>) -> Result<super::envelope::Opened, LinkClosed> {
+    match link {
+        Some(link) => link.next().await,
+        None => Err(LinkClosed),
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes the rest and closes; a client that was told something is given time to read it, or it would see a reset only.
+async fn farewell(stream: &mut TcpStream, out: &mut BytesMut, told: bool) {
+    if stream.write_all_buf(out).await.is_err() || stream.shutdown().await.is_err() || !told {
+        return;
+    }
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+}
+
+fn log_ending(ending: &Ending, client: &str) {
+    match ending {
+        Ending::Violation(_) => {
+            info!(client, reason = %ending, "MQTT connection closed: the client broke a rule")
+        }
+        _ => debug!(client, reason = %ending, "MQTT connection ended"),
+    }
+}

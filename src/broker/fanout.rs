@@ -1,0 +1,429 @@
+//! Live delivery between clients through rumqttd's router, supervised: the router runs in a thread of its own, and a
+//! second thread alone creates links, publishes and replaces the router when it dies. Both operations block in
+//! rumqttd, which is why they do not run in the connections' tasks.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::protocol::{Filter, Packet, QoS, RetainForwardRule, Subscribe, Unsubscribe};
+use rumqttd::{Notification, Router, RouterConfig};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::codec;
+use super::envelope::{Envelopes, Opened, router_topic};
+use super::filter_index::FilterSlot;
+use super::metrics::BrokerMetrics;
+use super::publication::Publication;
+
+/// Publications on their way to the router; a full channel makes publishers wait.
+const CHANNEL_CAPACITY: usize = 1024;
+/// Publications that are handed to the router with one wake-up.
+const PUBLISH_BATCH: usize = 256;
+const SEGMENTS: usize = 4;
+/// Messages that the router hands to a link in one turn.
+const ROUTER_TURN: u64 = 100;
+/// A router that has not answered by then is given up.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(5);
+const BUILD_POLL: Duration = Duration::from_millis(50);
+
+/// Why a link could not be had.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum FanoutError {
+    #[error("too many clients with subscriptions")]
+    TooManyLinks,
+    #[error("the router is not available")]
+    Unavailable,
+}
+
+enum Command {
+    Publish(Arc<Publication>, Vec<FilterSlot>),
+    Open(oneshot::Sender<Result<Link, FanoutError>>),
+    #[cfg(test)]
+    CrashRouter,
+}
+
+/// The way to the router.
+#[derive(Clone)]
+pub(super) struct Fanout {
+    commands: mpsc::Sender<Command>,
+    generation: watch::Receiver<u64>,
+}
+
+impl Fanout {
+    pub(super) fn start(max_links: usize, log_bytes: usize, metrics: Arc<BrokerMetrics>) -> Self {
+        let (commands, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+        let (announce, generation) = watch::channel(0);
+        let supervisor = Supervisor {
+            max_links,
+            segment_bytes: (log_bytes / SEGMENTS).max(1024),
+            open_links: Arc::default(),
+            link_number: 0,
+            publication_id: 0,
+            topics: HashMap::new(),
+            envelopes: Envelopes::new(Instant::now()),
+            announce,
+            metrics,
+        };
+        // The thread ends when the last handle is gone.
+        let spawned =
+            thread::Builder::new().name("mqtt-fanout".into()).spawn(move || supervisor.run(receiver));
+        if let Err(error) = spawned {
+            tracing::error!(%error, "cannot start the MQTT router; clients will not hear each other");
+        }
+        Self { commands, generation }
+    }
+
+    /// Waits when the router is behind.
+    pub(super) async fn publish(&self, publication: Arc<Publication>, slots: Vec<FilterSlot>) {
+        // Without the thread there is no subscriber either.
+        let _ = self.commands.send(Command::Publish(publication, slots)).await;
+    }
+
+    pub(super) async fn open(&self) -> Result<Link, FanoutError> {
+        let (answer, link) = oneshot::channel();
+        self.commands.send(Command::Open(answer)).await.map_err(|_| FanoutError::Unavailable)?;
+        link.await.map_err(|_| FanoutError::Unavailable)?
+    }
+
+    /// Changes with every restart of the router.
+    pub(super) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) async fn crash_router(&self) {
+        let _ = self.commands.send(Command::CrashRouter).await;
+    }
+}
+
+type BuiltLink = Result<(LinkTx, LinkRx), LinkError>;
+
+/// A running router and the one link through which everything is published.
+struct RunningRouter {
+    /// Names of links to build, and the links. A thread of its own builds them: a router that dies while it is asked
+    /// leaves the question in its channel unanswered, and the thread that asked blocks for ever.
+    wanted: std_mpsc::Sender<String>,
+    built: std_mpsc::Receiver<BuiltLink>,
+    is_gone: Box<dyn Fn() -> bool>,
+    publisher: Option<(LinkTx, LinkRx)>,
+}
+
+impl RunningRouter {
+    fn start(config: RouterConfig) -> io::Result<Self> {
+        let sender = Router::new(0, config).spawn();
+        let (wanted, names) = std_mpsc::channel::<String>();
+        let (links, built) = std_mpsc::channel();
+        let watched = sender.clone();
+        let build = move || {
+            for name in names {
+                let builder =
+                    LinkBuilder::new(&name, sender.clone()).clean_session(true).dynamic_filters(true);
+                let link = builder.build().map(|(sender, receiver, _)| (sender, receiver));
+                if links.send(link).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("mqtt-links".into()).spawn(build)?;
+        let is_gone = Box::new(move || watched.is_disconnected());
+        let mut router = Self { wanted, built, is_gone, publisher: None };
+        router.publisher = router.build("publisher".into());
+        match router.publisher {
+            Some(_) => Ok(router),
+            None => Err(io::Error::other("no link to a new router")),
+        }
+    }
+
+    /// `None` when the router is dead.
+    fn build(&self, name: String) -> Option<(LinkTx, LinkRx)> {
+        self.wanted.send(name).ok()?;
+        let deadline = Instant::now() + BUILD_TIMEOUT;
+        while Instant::now() < deadline {
+            match self.built.recv_timeout(BUILD_POLL) {
+                Ok(link) => return link.ok(),
+                Err(std_mpsc::RecvTimeoutError::Timeout) if !(self.is_gone)() => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// False when the router is dead.
+    fn publish(&mut self, packets: &mut Vec<Packet>) -> bool {
+        let Some((publisher, _)) = &mut self.publisher else { return false };
+        publisher.buffer().extend(packets.drain(..));
+        wake_router(publisher).is_ok()
+    }
+}
+
+/// The router looks at a link's buffer when a packet is sent with an event; this one asks for nothing.
+#[allow(clippy::result_large_err, reason = "the error is rumqttd's")]
+fn wake_router(link: &mut LinkTx) -> Result<(), LinkError> {
+    link.unsubscribe("-").map(drop)
+}
+
+/// State of the thread that owns the router.
+struct Supervisor {
+    max_links: usize,
+    segment_bytes: usize,
+    open_links: Arc<AtomicUsize>,
+    link_number: u64,
+    publication_id: u64,
+    topics: HashMap<FilterSlot, Bytes>,
+    envelopes: Envelopes,
+    announce: watch::Sender<u64>,
+    metrics: Arc<BrokerMetrics>,
+}
+
+impl Supervisor {
+    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut router = self.start_router();
+        let (mut batch, mut packets) = (Vec::new(), Vec::new());
+        while commands.blocking_recv_many(&mut batch, PUBLISH_BATCH) > 0 {
+            for command in batch.drain(..) {
+                match command {
+                    Command::Publish(publication, slots) => self.seal(&publication, &slots, &mut packets),
+                    Command::Open(answer) => {
+                        // What was published before must not reach the new link.
+                        self.flush(&mut router, &mut packets);
+                        let _ = answer.send(self.open(&mut router));
+                    }
+                    #[cfg(test)]
+                    Command::CrashRouter => {
+                        // A first character of two bytes: the router cuts the topic at one.
+                        packets.push(Packet::Publish(rumqttd::protocol::Publish::new("é", "", false), None));
+                    }
+                }
+            }
+            self.flush(&mut router, &mut packets);
+        }
+    }
+
+    fn seal(&mut self, publication: &Publication, slots: &[FilterSlot], packets: &mut Vec<Packet>) {
+        self.publication_id += 1;
+        for slot in slots {
+            let topic = self.topics.entry(*slot).or_insert_with(|| router_topic(*slot).into()).clone();
+            packets.push(self.envelopes.seal(publication, self.publication_id, topic));
+        }
+    }
+
+    fn flush(&mut self, router: &mut RunningRouter, packets: &mut Vec<Packet>) {
+        if !packets.is_empty() && !router.publish(packets) {
+            *router = self.restart_router();
+        }
+    }
+
+    fn open(&mut self, router: &mut RunningRouter) -> Result<Link, FanoutError> {
+        if self.open_links.load(Ordering::Acquire) >= self.max_links {
+            return Err(FanoutError::TooManyLinks);
+        }
+        self.link_number += 1;
+        // Names of our own: client identifiers may hold characters that the router refuses without an answer.
+        let name = format!("link-{}", self.link_number);
+        let (sender, receiver) = match router.build(name.clone()) {
+            Some(link) => link,
+            None => {
+                *router = self.restart_router();
+                router.build(name).ok_or(FanoutError::Unavailable)?
+            }
+        };
+        self.open_links.fetch_add(1, Ordering::AcqRel);
+        Ok(Link {
+            sender,
+            receiver,
+            open_links: self.open_links.clone(),
+            envelopes: self.envelopes,
+            unscheduled: false,
+            generation: *self.announce.borrow(),
+            alive: true,
+        })
+    }
+
+    fn restart_router(&self) -> RunningRouter {
+        tracing::error!("the MQTT router died and is started again; ingest is not affected");
+        self.metrics.router_restarts.inc();
+        let router = self.start_router();
+        self.announce.send_modify(|generation| *generation += 1);
+        router
+    }
+
+    fn start_router(&self) -> RunningRouter {
+        loop {
+            let config = RouterConfig {
+                // One more for publishing, and some for links whose end the router has not seen yet.
+                max_connections: self.max_links + 16,
+                max_outgoing_packet_count: ROUTER_TURN,
+                max_segment_size: self.segment_bytes,
+                max_segment_count: SEGMENTS,
+                ..RouterConfig::default()
+            };
+            match RunningRouter::start(config) {
+                Ok(router) => return router,
+                Err(error) => {
+                    tracing::error!(%error, "the MQTT router does not start");
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+}
+
+/// The router's log of the link is gone.
+#[derive(Debug)]
+pub(super) struct LinkClosed;
+
+/// One subscriber's link to the router. Left unread, it keeps a backlog in the router's logs.
+pub(super) struct Link {
+    sender: LinkTx,
+    receiver: LinkRx,
+    open_links: Arc<AtomicUsize>,
+    envelopes: Envelopes,
+    /// The router waits to hear that there is room again.
+    unscheduled: bool,
+    generation: u64,
+    alive: bool,
+}
+
+impl Link {
+    /// Restart of the router that this link belongs to.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) async fn subscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
+        let filter = Filter {
+            path: router_topic(slot),
+            // The router's own windows are not needed: a link is paused by not reading it.
+            qos: QoS::AtMostOnce,
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::Never,
+        };
+        let packet = Packet::Subscribe(Subscribe { pkid: 1, filters: vec![filter] }, None);
+        self.sender.send(packet).await.map(drop).map_err(|_| LinkClosed)
+    }
+
+    pub(super) async fn unsubscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
+        let packet = Packet::Unsubscribe(Unsubscribe { pkid: 1, filters: vec![router_topic(slot)] }, None);
+        self.sender.send(packet).await.map(drop).map_err(|_| LinkClosed)
+    }
+
+    /// The next publication. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Opened, LinkClosed> {
+        loop {
+            if self.unscheduled {
+                // Asking for more is right here: whoever calls has room.
+                self.receiver.wake().await.map_err(|_| LinkClosed)?;
+                self.unscheduled = false;
+            }
+            let notification = self.receiver.next().await.map_err(|_| {
+                self.alive = false;
+                LinkClosed
+            })?;
+            if let Some(opened) = notification.and_then(|n| self.open(n)) {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// The next publication if it is there already.
+    pub(super) async fn next_ready(&mut self) -> Option<Opened> {
+        let mut next = pin!(self.next());
+        poll_fn(|context| match next.as_mut().poll(context) {
+            Poll::Ready(opened) => Poll::Ready(opened.ok()),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn open(&mut self, notification: Notification) -> Option<Opened> {
+        match notification {
+            Notification::Forward(forward) => {
+                self.envelopes.open(forward.publish.payload, forward.properties)
+            }
+            Notification::Unschedule => {
+                self.unscheduled = true;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.alive {
+            self.sender.buffer().push_back(codec::normal_disconnect());
+            // An error means that the router is gone, and the link with it.
+            let _ = wake_router(&mut self.sender);
+        }
+        self.open_links.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TenantId;
+
+    fn fanout(max_links: usize) -> (Fanout, Arc<BrokerMetrics>) {
+        let metrics = Arc::new(BrokerMetrics::default());
+        (Fanout::start(max_links, 1 << 20, metrics.clone()), metrics)
+    }
+
+    fn publication(topic: &str) -> Arc<Publication> {
+        let payload = Bytes::copy_from_slice(topic.as_bytes());
+        Arc::new(Publication::new(TenantId(1), topic.into(), payload, None, Instant::now()))
+    }
+
+    #[tokio::test]
+    async fn a_link_gets_what_was_published_after_it_subscribed_in_order() {
+        let (fanout, _) = fanout(4);
+        let mut link = fanout.open().await.unwrap();
+        link.subscribe(FilterSlot(1)).await.unwrap();
+        // More than the router hands over before it waits to be asked for more.
+        let topics: Vec<String> = (0..1000).map(|n| format!("é/{n}")).collect();
+        for topic in &topics {
+            fanout.publish(publication(topic), vec![FilterSlot(1), FilterSlot(2)]).await;
+        }
+        for topic in &topics {
+            assert_eq!(&*link.next().await.unwrap().publication.topic, topic);
+        }
+    }
+
+    #[tokio::test]
+    async fn links_are_limited_and_given_back() {
+        let (fanout, _) = fanout(1);
+        let link = fanout.open().await.unwrap();
+        assert_eq!(fanout.open().await.err(), Some(FanoutError::TooManyLinks));
+        drop(link);
+        assert!(fanout.open().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_dead_router_is_replaced() {
+        let (fanout, metrics) = fanout(4);
+        let mut link = fanout.open().await.unwrap();
+        link.subscribe(FilterSlot(1)).await.unwrap();
+        fanout.crash_router().await;
+        assert!(link.next().await.is_err());
+        drop(link);
+        let mut link = fanout.open().await.unwrap();
+        assert_eq!(link.generation(), 1);
+        assert_eq!(metrics.router_restarts.get(), 1);
+        link.subscribe(FilterSlot(1)).await.unwrap();
+        fanout.publish(publication("a"), vec![FilterSlot(1)]).await;
+        assert_eq!(&*link.next().await.unwrap().publication.topic, "a");
+    }
+}

@@ -1,0 +1,82 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Hub;
+use super::connection::{self, Stops};
+
+/// Sessions and retained messages that have expired are looked for this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// After a refused accept (no file descriptors, say) it is tried again so much later.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Accepts until `soft`; returns when every connection is gone.
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    listener: TcpListener,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) {
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut warned: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            () = soft.cancelled() => break,
+            () = hard.cancelled() => break,
+            _ = housekeeping.tick() => {
+                hub.registry.end_expired(&hub, Instant::now());
+                hub.retained.remove_expired(Instant::now());
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let stops = Stops { soft: soft.clone(), hard: hard.clone() };
+                admit(&hub, stream, stops);
+            }
+            Err(error) => {
+                if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+                    warned = Some(Instant::now());
+                    warn!(%error, "cannot accept MQTT connections");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    hub.tasks.close();
+    hub.tasks.wait().await;
+}
+
+fn admit(hub: &Arc<Hub>, stream: TcpStream, stops: Stops) {
+    if hub.open_connections.fetch_add(1, Ordering::AcqRel) >= hub.config.max_connections {
+        hub.open_connections.fetch_sub(1, Ordering::AcqRel);
+        hub.metrics.connection("too_many");
+        return;
+    }
+    hub.metrics.connections.inc();
+    let tasks = hub.tasks.clone();
+    let hub = hub.clone();
+    tasks.spawn(async move {
+        // Counted down also when the connection's task panics.
+        let _open = Open(&hub);
+        connection::serve(hub.clone(), stream, stops).await;
+    });
+}
+
+struct Open<'h>(&'h Hub);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open_connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,236 @@
+//! What the broker counts.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use rumqttd::protocol::QoS;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MessageLabel {
+    qos: &'static str,
+    kind: &'static str,
+}
+
+/// Whether a PUBLISH carries usage or is ordinary traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Usage,
+    Other,
+}
+
+const QOS_NAMES: [&str; 3] = ["0", "1", "2"];
+
+/// Counters of the broker.
+pub struct BrokerMetrics {
+    pub(super) connections: Gauge,
+    connection_results: Family<ResultLabel, Counter>,
+    disconnects: Family<ReasonLabel, Counter>,
+    messages: Family<MessageLabel, Counter>,
+    /// The same counters by kind and QoS, so that no label is looked up for a message.
+    messages_by_kind: [[Counter; 3]; 2],
+    puback_seconds: Histogram,
+    recent: Mutex<RecentLatency>,
+    pub(super) paused_readers: Gauge,
+    dropped: Family<ReasonLabel, Counter>,
+    pub(super) router_restarts: Counter,
+}
+
+impl Default for BrokerMetrics {
+    fn default() -> Self {
+        let messages = Family::<MessageLabel, Counter>::default();
+        let of = |kind| QOS_NAMES.map(|qos| messages.get_or_create(&MessageLabel { qos, kind }).clone());
+        Self {
+            connections: Gauge::default(),
+            connection_results: Family::default(),
+            disconnects: Family::default(),
+            messages_by_kind: [of("usage"), of("other")],
+            messages,
+            puback_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
+            recent: Mutex::new(RecentLatency::new(Instant::now())),
+            paused_readers: Gauge::default(),
+            dropped: Family::default(),
+            router_restarts: Counter::default(),
+        }
+    }
+}
+
+impl BrokerMetrics {
+    /// Names follow `simbridge_<what>_<unit>`; the registry adds the prefix and `_total`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("mqtt_connections_open", "Connections open", self.connections.clone());
+        registry.register(
+            "mqtt_connections",
+            "Connections by what became of them",
+            self.connection_results.clone(),
+        );
+        registry.register("mqtt_disconnects", "Connections ended, by reason", self.disconnects.clone());
+        registry.register("mqtt_messages_received", "PUBLISH packets received", self.messages.clone());
+        registry.register_with_unit(
+            "mqtt_puback",
+            "Time from reading a QoS 1 or 2 PUBLISH with usage to its PUBACK or PUBREC",
+            Unit::Seconds,
+            self.puback_seconds.clone(),
+        );
+        registry.register(
+            "mqtt_paused_readers",
+            "Connections that are not read because too much of theirs is unacknowledged",
+            self.paused_readers.clone(),
+        );
+        registry.register(
+            "mqtt_dropped",
+            "Messages not delivered to a subscriber, by reason",
+            self.dropped.clone(),
+        );
+        registry.register(
+            "mqtt_router_restarts",
+            "Restarts of the router between clients",
+            self.router_restarts.clone(),
+        );
+    }
+
+    pub(super) fn connection(&self, result: &'static str) {
+        self.connection_results.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(super) fn disconnected(&self, reason: &'static str) {
+        self.disconnects.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn dropped(&self, reason: &'static str, count: u64) {
+        self.dropped.get_or_create(&ReasonLabel { reason }).inc_by(count);
+    }
+
+    pub(super) fn message(&self, kind: Kind, qos: QoS) {
+        self.messages_by_kind[kind as usize][qos as usize].inc();
+    }
+
+    pub(super) fn acknowledged(&self, received: Instant, now: Instant) {
+        let latency = now.saturating_duration_since(received);
+        self.puback_seconds.observe(latency.as_secs_f64());
+        // A poisoned lock would mean a panic in four lines of arithmetic; the estimate is not worth a crash.
+        if let Ok(mut recent) = self.recent.lock() {
+            recent.record(latency, now);
+        }
+    }
+
+    /// The 99th percentile of the time from PUBLISH to PUBACK over the last 10 to 20 seconds; `None` without any.
+    pub fn puback_p99(&self) -> Option<Duration> {
+        self.recent.lock().ok()?.quantile(0.99, Instant::now())
+    }
+
+    #[cfg(test)]
+    pub(super) fn dropped_count(&self, reason: &'static str) -> u64 {
+        self.dropped.get_or_create(&ReasonLabel { reason }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn disconnect_count(&self, reason: &'static str) -> u64 {
+        self.disconnects.get_or_create(&ReasonLabel { reason }).get()
+    }
+}
+
+const GENERATION: Duration = Duration::from_secs(10);
+const BUCKETS: usize = 80;
+/// Each bucket is 20 % wider than the one before; 80 of them reach from 50 µs to beyond a minute.
+const GROWTH: f64 = 1.2;
+const FIRST_BUCKET_SECONDS: f64 = 0.000_05;
+
+/// Two generations of a histogram, so that an estimate covers the recent past only.
+struct RecentLatency {
+    current: [u32; BUCKETS],
+    previous: [u32; BUCKETS],
+    began: Instant,
+}
+
+impl RecentLatency {
+    fn new(now: Instant) -> Self {
+        Self { current: [0; BUCKETS], previous: [0; BUCKETS], began: now }
+    }
+
+    fn rotate(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.began);
+        if age >= GENERATION {
+            let current = std::mem::replace(&mut self.current, [0; BUCKETS]);
+            self.previous = if age < GENERATION * 2 { current } else { [0; BUCKETS] };
+            self.began = now;
+        }
+    }
+
+    fn record(&mut self, latency: Duration, now: Instant) {
+        self.rotate(now);
+        let steps = (latency.as_secs_f64() / FIRST_BUCKET_SECONDS).max(1.0).ln() / GROWTH.ln();
+        self.current[(steps.ceil() as usize).min(BUCKETS - 1)] += 1;
+    }
+
+    /// Upper bound of the bucket that holds the quantile.
+    fn quantile(&mut self, quantile: f64, now: Instant) -> Option<Duration> {
+        self.rotate(now);
+        let counts = || self.current.iter().zip(&self.previous).map(|(a, b)| u64::from(*a) + u64::from(*b));
+        let total: u64 = counts().sum();
+        let wanted = (total as f64 * quantile).ceil() as u64;
+        let mut seen = 0;
+        for (bucket, count) in counts().enumerate() {
+            seen += count;
+            if total > 0 && seen >= wanted {
+                return Some(Duration::from_secs_f64(FIRST_BUCKET_SECONDS * GROWTH.powi(bucket as i32)));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_percentile_is_within_a_bucket_of_the_truth() {
+        let start = Instant::now();
+        let mut recent = RecentLatency::new(start);
+        assert_eq!(recent.quantile(0.99, start), None);
+        for n in 1..=1000 {
+            recent.record(Duration::from_millis(n), start);
+        }
+        let p99 = recent.quantile(0.99, start).unwrap();
+        assert!((Duration::from_millis(990)..Duration::from_millis(1190)).contains(&p99), "{p99:?}");
+    }
+
+    #[test]
+    fn old_latencies_are_forgotten() {
+        let start = Instant::now();
+        let mut recent = RecentLatency::new(start);
+        recent.record(Duration::from_secs(1), start);
+        assert!(recent.quantile(0.99, start + GENERATION).is_some());
+        assert_eq!(recent.quantile(0.99, start + GENERATION * 2), None);
+    }
+
+    #[test]
+    fn every_metric_is_registered_once() {
+        let mut registry = Registry::with_prefix("simbridge");
+        let metrics = BrokerMetrics::default();
+        metrics.register(&mut registry);
+        metrics.message(Kind::Usage, QoS::AtLeastOnce);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("simbridge_mqtt_messages_received_total{qos=\"1\",kind=\"usage\"} 1"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002).
+//!
+//! The sockets are ours and the codecs rumqttd's. A PUBLISH with usage goes to the ingest queue and is answered when it is
+//! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
+
+mod ack_window;
+pub mod auth;
+mod codec;
+mod connect;
+mod connection;
+mod deliveries;
+mod ending;
+mod envelope;
+mod fanout;
+mod feeder;
+mod filter_index;
+mod inbound;
+mod listener;
+pub mod metrics;
+mod publication;
+mod registry;
+mod reply;
+mod retained;
+mod session;
+mod subscribing;
+
+mod topic;
+mod will;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::mqtt::MqttConfig;
+use crate::domain::{Clock, TenantId};
+use crate::ingest::queue::IngestQueue;
+use crate::ingest::topics::UsageTopics;
+
+use auth::Access;
+use fanout::Fanout;
+use filter_index::FilterIndex;
+use metrics::BrokerMetrics;
+use publication::Publication;
+use registry::Registry;
+use retained::RetainedStore;
+
+/// What a broker needs.
+pub struct BrokerOptions {
+    pub config: MqttConfig,
+    pub topics: UsageTopics,
+    pub queue: IngestQueue,
+    pub access: Access,
+    pub clock: Clock,
+    pub metrics: Arc<BrokerMetrics>,
+}
+
+/// The embedded broker.
+pub struct Broker {
+    hub: Arc<Hub>,
+}
+
+/// What all connections share.
+struct Hub {
+    config: MqttConfig,
+    topics: UsageTopics,
+    queue: Arc<IngestQueue>,
+    access: Access,
+    clock: Clock,
+    metrics: Arc<BrokerMetrics>,
+    fanout: Fanout,
+    filters: FilterIndex,
+    retained: RetainedStore,
+    registry: Registry,
+    /// Bytes that connections have read and the queue had no room for.
+    backlog: Arc<AtomicUsize>,
+    open_connections: AtomicUsize,
+    /// Connections and what they leave to be done.
+    tasks: TaskTracker,
+}
+
+impl Broker {
+    pub fn new(options: BrokerOptions) -> Self {
+        let config = options.config;
+        let hub = Hub {
+            fanout: Fanout::start(
+                config.max_subscribers,
+                config.subscription_log_bytes,
+                options.metrics.clone(),
+            ),
+            filters: FilterIndex::default(),
+            retained: RetainedStore::new(config.max_retained_messages, config.max_retained_bytes),
+            registry: Registry::new(config.max_parked_sessions),
+            backlog: Arc::default(),
+            open_connections: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+            topics: options.topics,
+            queue: Arc::new(options.queue),
+            access: options.access,
+            clock: options.clock,
+            metrics: options.metrics,
+            config,
+        };
+        Self { hub: Arc::new(hub) }
+    }
+
+    /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.
+    pub async fn run(self, listener: TcpListener, soft: CancellationToken, hard: CancellationToken) {
+        listener::run(self.hub, listener, soft, hard).await;
+    }
+}
+
+impl Hub {
+    /// Delivers to whoever subscribed, and retains if asked.
+    async fn publish(&self, publication: Publication) {
+        let slots = self.filters.matching(publication.tenant, &publication.topic);
+        if slots.is_empty() && !publication.retain {
+            return;
+        }
+        let publication = Arc::new(publication);
+        if publication.retain && !self.retained.retain(&publication) {
+            self.metrics.dropped("retained_store_full", 1);
+        }
+        if !slots.is_empty() {
+            self.fanout.publish(publication, slots).await;
+        }
+    }
+
+    /// Publishes the outcome of a message that asked for it.
+    async fn reply(&self, tenant: TenantId, to: ack_window::ReplyTo, payload: Bytes) {
+        let properties = rumqttd::protocol::PublishProperties {
+            correlation_data: to.correlation_data,
+            payload_format_indicator: Some(1),
+            content_type: Some("application/json".into()),
+            ..Default::default()
+        };
+        let mut publication =
+            Publication::new(tenant, to.topic.as_str().into(), payload, Some(properties), Instant::now());
+        publication.qos = rumqttd::protocol::QoS::AtLeastOnce;
+        self.publish(publication).await;
+    }
+}

@@ -1,0 +1,132 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use rumqttd::protocol::{
+    Filter, Packet, RetainForwardRule, SubAck, Subscribe, SubscribeProperties, SubscribeReasonCode, UnsubAck,
+    UnsubAckReason, Unsubscribe,
+};
+
+use super::codec::{self, Version};
+use super::connection::Connection;
+use super::ending::{Ending, Violation};
+use super::session::{Match, Subscription};
+use super::topic::TopicFilter;
+
+impl Connection {
+    pub(super) async fn subscribe(
+        &mut self,
+        subscribe: Subscribe,
+        properties: Option<SubscribeProperties>,
+    ) -> Result<(), Ending> {
+        let identifier = properties.and_then(|properties| properties.id);
+        if identifier == Some(0) {
+            return Err(Violation::Protocol("subscription identifier 0").into());
+        }
+        if subscribe.filters.is_empty() {
+            return Err(Violation::Protocol("SUBSCRIBE without a filter").into());
+        }
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut retained = Vec::new();
+        for filter in subscribe.filters {
+            let code = match self.add(&filter, identifier).await {
+                Ok(new) => {
+                    let wanted = match filter.retain_forward_rule {
+                        RetainForwardRule::OnEverySubscribe => true,
+                        RetainForwardRule::OnNewSubscribe => new,
+                        RetainForwardRule::Never => false,
+                    };
+                    if wanted {
+                        retained.push(filter.path.clone());
+                    }
+                    SubscribeReasonCode::Success(filter.qos)
+                }
+                Err(_) if self.client.version == Version::V311 => SubscribeReasonCode::Failure,
+                Err(code) => code,
+            };
+            codes.push(code);
+        }
+        let suback = SubAck { pkid: subscribe.pkid, return_codes: codes };
+        codec::encode(self.client.version, Packet::SubAck(suback, None), &mut self.out);
+        for path in retained {
+            self.deliver_retained(&path);
+        }
+        Ok(())
+    }
+
+    /// Adds or changes a subscription. True when it is new.
+    async fn add(&mut self, asked: &Filter, identifier: Option<usize>) -> Result<bool, SubscribeReasonCode> {
+        let hub = self.hub.clone();
+        let filter = TopicFilter::parse(&asked.path, hub.config.max_topic_levels)
+            .ok_or(SubscribeReasonCode::TopicFilterInvalid)?;
+        if filter.group.is_some() {
+            return Err(SubscribeReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if hub.config.denied_subscriptions.contains(&asked.path) {
+            return Err(SubscribeReasonCode::NotAuthorized);
+        }
+        let held = self.session.subscriptions.iter_mut().find(|held| held.filter == filter);
+        if let Some(held) = held {
+            held.qos = asked.qos;
+            held.no_local = asked.nolocal;
+            held.retain_as_published = asked.preserve_retain;
+            held.identifier = identifier;
+            return Ok(false);
+        }
+        if self.session.subscriptions.len() >= hub.config.max_subscriptions_per_client {
+            return Err(SubscribeReasonCode::QuotaExceeded);
+        }
+        let link = self.session.ensure_link(&hub).await.map_err(|_| SubscribeReasonCode::QuotaExceeded)?;
+        let slot = hub.filters.add(self.client.tenant(), &filter.plain);
+        if link.subscribe(slot).await.is_err() {
+            hub.filters.remove(self.client.tenant(), &filter.plain);
+            return Err(SubscribeReasonCode::ImplementationSpecific);
+        }
+        self.session.subscriptions.push(Subscription {
+            filter,
+            qos: asked.qos,
+            no_local: asked.nolocal,
+            retain_as_published: asked.preserve_retain,
+            identifier,
+            slot,
+        });
+        Ok(true)
+    }
+
+    fn deliver_retained(&mut self, path: &str) {
+        let Some(held) = self.session.subscriptions.iter().find(|held| &*held.filter.plain == path) else {
+            return;
+        };
+        let (filter, qos, identifier) = (held.filter.plain.clone(), held.qos, held.identifier);
+        let tenant = self.client.tenant();
+        for topic in self.hub.retained.topics(tenant, &filter) {
+            let Some(publication) = self.hub.retained.get(tenant, &topic) else { continue };
+            let matched = Match { qos, retain: true, identifiers: identifier.into_iter().collect() };
+            let room = self.session.deliveries.has_room(&self.limits);
+            if !room || !self.session.deliveries.push((*publication).clone(), matched, &self.limits) {
+                self.hub.metrics.dropped("slow_subscriber", 1);
+            }
+            self.pump();
+        }
+    }
+
+    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        for path in &unsubscribe.filters {
+            let filter = TopicFilter::parse(path, self.hub.config.max_topic_levels);
+            let held =
+                self.session.subscriptions.iter().position(|held| Some(&held.filter) == filter.as_ref());
+            let Some(at) = held else {
+                reasons.push(UnsubAckReason::NoSubscriptionExisted);
+                continue;
+            };
+            let gone = self.session.subscriptions.swap_remove(at);
+            if let Some(link) = &mut self.session.link {
+                // A dead link has no subscriptions any more.
+                link.unsubscribe(gone.slot).await.ok();
+            }
+            self.hub.filters.remove(self.client.tenant(), &gone.filter.plain);
+            reasons.push(UnsubAckReason::Success);
+        }
+        let unsuback = UnsubAck { pkid: unsubscribe.pkid, reasons };
+        codec::encode(self.client.version, Packet::UnsubAck(unsuback, None), &mut self.out);
+    }
+}

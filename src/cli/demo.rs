@@ -1,0 +1,240 @@
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use simulator::faults::FaultPlan;
+use simulator::fleet::{Fleet, FleetSpec};
+use simulator::publisher::{self, PublisherError, PublisherOptions, PublisherStats, Summary};
+use simulator::record::RunId;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Bridge, DEFAULT_TENANT, Signals, StartOptions, exit_on_next_signal};
+use crate::config::Loaded;
+use crate::domain::Clock;
+use crate::ingest::metrics::Balance;
+use crate::inventory;
+use crate::store::sims::{IMPORT_CHUNK, SimRow};
+use crate::telemetry;
+
+use super::failure::Failure;
+use super::reconcile;
+
+/// A line a terminal rewrites; elsewhere a line now and then.
+const REFRESH: Duration = Duration::from_millis(250);
+const REFRESH_LOG: Duration = Duration::from_secs(5);
+
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// How long to run, for example 60s or 5m; without it until Ctrl-C
+    #[arg(long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// SIMs, each with its own MQTT connection
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    sims: u32,
+    /// Records per second, all SIMs together
+    #[arg(long, default_value_t = 200.0)]
+    rate: f64,
+    /// Faults of the fleet: duplicate, late, reorder, malformed, conflict, cut, each with its probability
+    #[arg(
+        long,
+        default_value = "duplicate=0.02,late=0.01,reorder=0.02,malformed=0.005,conflict=0.005,cut=0.0005"
+    )]
+    faults: FaultPlan,
+    /// The same seed makes the same fleet
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// `90`, `90s`, `5m` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| "a number with s, m or h, for example 60s".to_owned())?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "m" => number.saturating_mul(60),
+        "h" => number.saturating_mul(3_600),
+        _ => return Err(format!("`{unit}` is no unit: use s, m or h")),
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+pub(super) async fn run(args: DemoArgs, mut loaded: Loaded) -> Result<ExitCode, Failure> {
+    if std::env::var_os("RUST_LOG").is_none() && loaded.config.log.filter == "info" {
+        // The status line is what there is to see.
+        loaded.config.log.filter = "warn".into();
+    }
+    telemetry::init(&loaded.config.log);
+    let mut signals = Signals::new().map_err(|e| Failure::new(69, format!("cannot handle signals: {e}")))?;
+    println!("simbridge {} · demo", env!("CARGO_PKG_VERSION"));
+    let started = Instant::now();
+    let bridge = tokio::select! {
+        started = Bridge::start(&loaded.config, StartOptions { clock: Clock::System, open: true }) => started?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let fleet = Arc::new(Fleet::generate(FleetSpec { sims: args.sims, seed: args.seed }));
+    let outcome = match provision(&bridge, &fleet).await {
+        Ok(()) => {
+            introduce(&bridge, &loaded, &args, started.elapsed());
+            show(args, &bridge, fleet, signals).await
+        }
+        Err(failure) => Err(failure),
+    };
+    bridge.close().await;
+    outcome
+}
+
+async fn provision(bridge: &Bridge, fleet: &Fleet) -> Result<(), Failure> {
+    let csv = fleet.inventory_csv();
+    let broken =
+        |problem: String| Failure::new(70, format!("the simulated inventory cannot be read: {problem}"));
+    let rows: Vec<SimRow> = inventory::read_csv(&csv[..])
+        .map_err(|e| broken(e.to_string()))?
+        .collect::<Result<_, _>>()
+        .map_err(|e| broken(e.to_string()))?;
+    for chunk in rows.chunks(IMPORT_CHUNK) {
+        bridge.store.import_sims(DEFAULT_TENANT.0, chunk, Clock::System.now()).await?;
+    }
+    Ok(())
+}
+
+fn introduce(bridge: &Bridge, loaded: &Loaded, args: &DemoArgs, took: Duration) {
+    let database = match loaded.config.database.url.as_str() {
+        "" => format!("private PostgreSQL in {}", loaded.config.data_dir.join("postgres").display()),
+        _ => "your PostgreSQL".to_owned(),
+    };
+    println!("ready after {:.1} s: {database}, {} SIMs in the inventory", took.as_secs_f64(), args.sims);
+    if let Some(mqtt) = bridge.mqtt_addr {
+        println!(
+            "MQTT  {mqtt}   watch: mosquitto_sub -h {} -p {} -t 'simportal/#' -v",
+            mqtt.ip(),
+            mqtt.port()
+        );
+    }
+    if let Some(http) = bridge.http_addr {
+        println!("HTTP  http://{http}/   metrics: http://{http}/metrics");
+    }
+    let faults = "some records are sent twice, late, malformed or in conflict on purpose";
+    println!("{} SIMs publish {} records/s over MQTT; {faults}", args.sims, args.rate);
+    match args.duration {
+        Some(duration) => println!("ends by itself after {} s, or with Ctrl-C\n", duration.as_secs()),
+        None => println!("end it with Ctrl-C\n"),
+    }
+}
+
+async fn show(
+    args: DemoArgs,
+    bridge: &Bridge,
+    fleet: Arc<Fleet>,
+    mut signals: Signals,
+) -> Result<ExitCode, Failure> {
+    let Some(mqtt) = bridge.mqtt_addr else {
+        return Err(Failure::new(78, "the demo needs its broker: mqtt.enabled is false"));
+    };
+    let stats = Arc::new(PublisherStats::default());
+    let stop = CancellationToken::new();
+    let run_id = RunId::new(args.seed, Clock::System.now());
+    let options = PublisherOptions {
+        rate: Some(args.rate),
+        faults: args.faults,
+        ..PublisherOptions::new(mqtt.ip().to_string(), mqtt.port(), fleet, run_id)
+    };
+    let mut publishing: JoinHandle<Result<Summary, PublisherError>> =
+        tokio::spawn(publisher::run(options, stats.clone(), stop.clone()));
+    let end = async {
+        match args.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    let early = tokio::select! {
+        () = end => None,
+        () = signals.next() => None,
+        () = refresh(bridge, &stats) => None,
+        ended = &mut publishing => Some(ended),
+    };
+    stop.cancel();
+    exit_on_next_signal(signals);
+    let summary = match early {
+        Some(ended) => ended,
+        None => publishing.await,
+    };
+    let summary = summary
+        .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?
+        .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?;
+    finish(bridge, &summary).await
+}
+
+/// Rewrites the status line until it is dropped.
+async fn refresh(bridge: &Bridge, stats: &PublisherStats) {
+    let terminal = std::io::stdout().is_terminal();
+    let mut ticks = tokio::time::interval(if terminal { REFRESH } else { REFRESH_LOG });
+    let mut last = (Instant::now(), bridge.metrics.ingest.balance().received);
+    let mut rate = 0.0;
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let balance = bridge.metrics.ingest.balance();
+        let elapsed = last.0.elapsed().as_secs_f64();
+        if elapsed >= 1.0 {
+            rate = (balance.received - last.1) as f64 / elapsed;
+            last = (Instant::now(), balance.received);
+        }
+        let line = status(&balance, rate, stats);
+        if terminal {
+            print!("\r\x1b[2K{line}");
+            // A status line that cannot be written is not worth ending for.
+            std::io::stdout().flush().ok();
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+fn status(balance: &Balance, rate: f64, stats: &PublisherStats) -> String {
+    format!(
+        "received {} = stored {} + duplicate {} + parked {} + in flight {} | {rate:.0}/s | PUBACK p99 {:.1} ms",
+        balance.received,
+        balance.stored,
+        balance.duplicate,
+        balance.parked,
+        balance.in_flight,
+        stats.snapshot().ack_p99.as_secs_f64() * 1_000.0
+    )
+}
+
+async fn finish(bridge: &Bridge, summary: &Summary) -> Result<ExitCode, Failure> {
+    let drained = bridge.drain().await;
+    let balance = bridge.metrics.ingest.balance();
+    println!(
+        "\n\nsimulator   sent {}, acknowledged {}, outstanding {}, reconnects {}",
+        summary.sent, summary.acked, summary.in_flight, summary.reconnects
+    );
+    println!(
+        "simbridge   received {} = stored {} + duplicate {} + parked {} + in flight {}",
+        balance.received, balance.stored, balance.duplicate, balance.parked, balance.in_flight
+    );
+    let balanced = balance.holds() && balance.in_flight == 0 && summary.in_flight == 0 && drained;
+    println!("            {}", if balanced { "balanced" } else { "NOT BALANCED" });
+    println!("reconcile   every total in the database, against the records:");
+    let reconciliation = bridge.store.reconcile().await?;
+    reconcile::print(&reconciliation);
+    Ok(if balanced && reconciliation.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_or_are_seconds() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(duration("5d").is_err());
+        assert!(duration("soon").is_err());
+    }
+}

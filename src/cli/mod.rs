@@ -1,0 +1,136 @@
+//! The command line.
+
+mod check;
+mod demo;
+mod devices;
+mod failure;
+mod health;
+mod migrate;
+mod quarantine;
+mod reconcile;
+mod serve;
+mod sims;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Flags, Loaded};
+
+use failure::Failure;
+
+/// Receives SIM usage over MQTT, stores every record exactly once in PostgreSQL and keeps the totals.
+#[derive(Debug, Parser)]
+#[command(
+    name = "simbridge",
+    version,
+    after_help = "Try it:\n  simbridge demo                      everything at once, with simulated SIMs\n  \
+                  simbridge serve                     broker on 127.0.0.1:1883, a private PostgreSQL in ./data\n  \
+                  DATABASE_URL=postgres://… simbridge serve   the same with a PostgreSQL of yours\n\n\
+                  Exit codes: 0 fine, 1 a check found something, 2 wrong usage, 69 something needed is not available,\n\
+                  70 a defect of simbridge, 78 wrong configuration."
+)]
+struct Cli {
+    #[command(flatten)]
+    options: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct GlobalOptions {
+    /// Configuration file (TOML); config/simbridge.toml shows every key
+    #[arg(long, global = true, value_name = "FILE", env = "SIMBRIDGE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the private PostgreSQL lives [default: ./data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Use this PostgreSQL instead of a private one (also: DATABASE_URL)
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Address and port of the MQTT broker [default: 127.0.0.1:1883]
+    #[arg(long, global = true, value_name = "ADDR")]
+    mqtt_addr: Option<String>,
+    /// Address and port of HTTP [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDR")]
+    http_addr: Option<String>,
+    /// Log events as text or json [default: text on a terminal, else json]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["auto", "text", "json"])]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge until SIGTERM or Ctrl-C; then what was received is committed and acknowledged before it ends
+    Serve,
+    /// Run everything at once: private database, broker and a simulated fleet; ends with a proof of every total
+    Demo(demo::DemoArgs),
+    /// Check the configuration and print it, each value with where it came from, passwords hidden
+    Check,
+    /// Ask the simbridge that runs on this configuration whether it is ready; exit code 0 when it is (for containers)
+    Health,
+    /// Bring the database's schema up to date and stop (serve does this too)
+    Migrate,
+    /// Prove every total against the records, in one snapshot; exit code 1 when something does not add up
+    Reconcile,
+    /// SIM inventory
+    #[command(subcommand)]
+    Sims(sims::SimsCommand),
+    /// Records that were parked because they could not be stored
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
+    /// Users that may connect to the broker
+    #[command(subcommand)]
+    Devices(devices::DevicesCommand),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    // clap prints help and usage errors itself and ends with 0 or 2.
+    let cli = Cli::parse();
+    let outcome = load(cli.options).and_then(|loaded| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|cause| Failure::new(69, format!("cannot start threads: {cause}")))?;
+        runtime.block_on(dispatch(cli.command, loaded))
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("simbridge: {failure}");
+            failure.into()
+        }
+    }
+}
+
+fn load(options: GlobalOptions) -> Result<Loaded, Failure> {
+    let flags = Flags {
+        config: options.config,
+        data_dir: options.data_dir,
+        database_url: options.database_url,
+        mqtt_addr: options.mqtt_addr,
+        http_addr: options.http_addr,
+        log_format: options.log_format,
+    };
+    let env: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(config::load(&flags, &env)?)
+}
+
+async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve => Box::pin(serve::run(loaded)).await,
+        Command::Demo(args) => Box::pin(demo::run(args, loaded)).await,
+        Command::Check => check::run(&loaded),
+        Command::Health => health::run(&loaded).await,
+        Command::Migrate => migrate::run(&loaded).await,
+        Command::Reconcile => reconcile::run(&loaded).await,
+        Command::Sims(command) => sims::run(command, &loaded).await,
+        Command::Quarantine(command) => quarantine::run(command, &loaded).await,
+        Command::Devices(command) => devices::run(command, &loaded).await,
+    }
+}

@@ -1,0 +1,27 @@
+use std::process::ExitCode;
+
+use tracing::info;
+
+use crate::app::{Bridge, Signals, StartOptions, exit_on_next_signal};
+use crate::config::Loaded;
+use crate::domain::Clock;
+use crate::telemetry;
+
+use super::failure::Failure;
+
+pub(super) async fn run(loaded: Loaded) -> Result<ExitCode, Failure> {
+    telemetry::init(&loaded.config.log);
+    let mut signals = Signals::new().map_err(|e| Failure::new(69, format!("cannot handle signals: {e}")))?;
+    let bridge = tokio::select! {
+        started = Bridge::start(&loaded.config, StartOptions { clock: Clock::System, open: false }) => started?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let show = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |a| a.to_string());
+    info!(mqtt = show(bridge.mqtt_addr), http = show(bridge.http_addr), "simbridge is ready");
+    signals.next().await;
+    info!("stopping: what was received is being committed");
+    exit_on_next_signal(signals);
+    bridge.drain().await;
+    bridge.close().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,55 @@
+use std::sync::{Arc, OnceLock};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::broker::metrics::BrokerMetrics;
+use crate::ingest::metrics::IngestMetrics;
+use crate::ingest::queue::QueueGauge;
+
+/// Everything that `/metrics` shows.
+pub struct Metrics {
+    registry: Registry,
+    pub ingest: Arc<IngestMetrics>,
+    pub broker: Arc<BrokerMetrics>,
+    /// Days for which partitions exist ahead.
+    pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
+    queue_messages: Gauge,
+    queue: OnceLock<QueueGauge>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("simbridge");
+        let ingest = Arc::new(IngestMetrics::default());
+        let broker = Arc::new(BrokerMetrics::default());
+        let partition_runway_days = Gauge::default();
+        let queue_messages = Gauge::default();
+        registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        ingest.register(&mut registry);
+        broker.register(&mut registry);
+        registry.register(
+            "partition_runway_days",
+            "Days for which partitions of usage_records exist ahead",
+            partition_runway_days.clone(),
+        );
+        registry.register("queue_messages", "Messages that wait for a writer", queue_messages.clone());
+        Self { registry, ingest, broker, partition_runway_days, queue_messages, queue: OnceLock::new() }
+    }
+
+    pub(crate) fn watch_queue(&self, queue: QueueGauge) {
+        // A bridge has one queue; a second call would be a defect without consequence.
+        self.queue.set(queue).ok();
+    }
+
+    /// OpenMetrics text.
+    pub fn text(&self) -> String {
+        let depth = self.queue.get().map_or(0, QueueGauge::depth);
+        self.queue_messages.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+}

@@ -1,0 +1,151 @@
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::PATIENCE;
+
+/// The real program, running `serve`. Killed when dropped.
+pub(crate) struct BridgeProcess {
+    child: Child,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) http: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// How the program is started.
+#[derive(Clone, Debug)]
+pub(crate) struct BridgeOptions {
+    pub(crate) database_url: String,
+    /// A fixed address is needed only where clients are to find the program again after a restart.
+    pub(crate) mqtt: String,
+    pub(crate) anonymous: bool,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl BridgeOptions {
+    pub(crate) fn new(database_url: impl Into<String>) -> Self {
+        Self {
+            database_url: database_url.into(),
+            mqtt: "127.0.0.1:0".into(),
+            anonymous: true,
+            env: Vec::new(),
+        }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.push((name.into(), value.to_string()));
+        self
+    }
+}
+
+/// The program with an environment of its own: nothing of the machine's configuration reaches it.
+pub(crate) fn simbridge() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simbridge"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+impl BridgeProcess {
+    /// Returns when the program says that it is ready.
+    pub(crate) async fn start(options: &BridgeOptions) -> Self {
+        let mut command = simbridge();
+        command
+            .args([
+                "serve",
+                "--http-addr",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+                "--mqtt-addr",
+                &options.mqtt,
+            ])
+            .env("DATABASE_URL", &options.database_url)
+            .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
+            .envs(options.env.iter().cloned())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let ready = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.lock().expect("no panic").push(line.clone());
+                let event: Value = serde_json::from_str(&line).unwrap_or_default();
+                if event["message"] == "simbridge is ready" {
+                    let address = |field: &str| event[field].as_str()?.parse().ok();
+                    return address("mqtt").zip(address("http"));
+                }
+            }
+            None
+        };
+        let ready = tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
+        let (mqtt, http) = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", log.lock()));
+        let kept = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().expect("no panic").push(line);
+            }
+        });
+        Self { child, mqtt, http, log }
+    }
+
+    /// SIGKILL, as the kernel or an operator does it.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time");
+        status.expect("it can be waited for").code()
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = self.child.id().expect("it runs");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).expect("it can be signalled");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
+        let kilobytes: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+        kilobytes * 1024
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// GET by curl: status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let output = Command::new("curl")
+            .args(["-s", "-w", "\n%{http_code}", &format!("http://{}{path}", self.http)])
+            .output()
+            .await
+            .expect("curl is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').expect("curl prints the status");
+        (status.parse().expect("a status"), body.to_owned())
+    }
+
+    /// A metric's value, summed over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (_, body) = self.get("/metrics").await;
+        body.lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}

@@ -1,0 +1,111 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::{DateTime, Utc};
+use simbridge::domain::{Clock, Iccid, TenantId};
+use simbridge::store::Store;
+use simbridge::store::reconcile::Reconciliation;
+use simbridge::store::sims::{Imported, SimRow};
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::server::{TEMPLATE, TestServer, connect, store};
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Tenant 1 exists in every database.
+pub(crate) const TENANT: TenantId = TenantId(1);
+
+/// The time that tests take as now.
+pub(crate) fn now() -> DateTime<Utc> {
+    Clock::System.now()
+}
+
+/// A fresh database with the whole schema.
+pub(crate) struct TestDatabase {
+    pub(crate) name: String,
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new() -> Self {
+        let server = TestServer::shared();
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let copy = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
+        let admin = server.admin().await;
+        // A template cannot be copied while another copy of it is being made.
+        super::eventually("a copy of the template", async || admin.batch_execute(&copy).await.ok()).await;
+        let config = server.config_for(&name);
+        Self { client: connect(&config).await, store: store(config), name }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        TestServer::shared().url_for(&self.name)
+    }
+
+    /// Runs statements, for preparations.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.expect("the statement is valid");
+    }
+
+    /// The only row's first column, as text.
+    pub(crate) async fn text(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> String {
+        let wrapped = format!("SELECT (SELECT q FROM ({sql}) AS t (q))::text");
+        let row = self.client.query_one(&wrapped, params).await.expect("the query is valid");
+        row.get::<_, Option<String>>(0).unwrap_or_else(|| "NULL".into())
+    }
+
+    /// The number that a query gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.text(sql, &[]).await.parse().expect("a number")
+    }
+
+    /// Every row as text, columns joined with |.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
+        let messages = self.client.simple_query(sql).await.expect("the query is valid");
+        messages
+            .iter()
+            .filter_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .map(|row| (0..row.len()).map(|n| row.get(n).unwrap_or("NULL")).collect::<Vec<_>>().join("|"))
+            .collect()
+    }
+
+    pub(crate) async fn import(&self, rows: &[SimRow]) -> Imported {
+        self.store.import_sims(TENANT, rows, now()).await.expect("the import succeeds")
+    }
+
+    /// All invariants hold; otherwise the test fails with the violations.
+    pub(crate) async fn assert_reconciled(&self) -> Reconciliation {
+        let reconciliation = self.store.reconcile().await.expect("reconcile runs");
+        let violations: Vec<_> =
+            reconciliation.results.iter().filter(|result| result.violations > 0).collect();
+        assert!(violations.is_empty(), "{violations:#?}");
+        reconciliation
+    }
+}
+
+/// A SIM that states nothing but its ICCID.
+pub(crate) fn sim(iccid: &str) -> SimRow {
+    SimRow {
+        iccid: Iccid::parse(iccid).expect("an ICCID"),
+        imsi: None,
+        msisdn: None,
+        carrier: None,
+        mccmnc: None,
+        rate_plan: None,
+        price_per_mb: None,
+        included_bytes: None,
+        currency: None,
+        data_limit_bytes: None,
+        customer_id: None,
+        status: None,
+        device_name: None,
+        latitude: None,
+        longitude: None,
+        location_name: None,
+        cycle_day: None,
+    }
+}

@@ -1,0 +1,85 @@
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
+use simbridge::store::{Store, StoreOptions};
+
+/// The server of this test run, started by the first test that needs it and ended with the process.
+pub(crate) struct TestServer {
+    postgres: EmbeddedPostgres,
+}
+
+/// A database that every test's database is copied from: migrated, with partitions.
+pub(crate) const TEMPLATE: &str = "simbridge_template";
+
+impl TestServer {
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<TestServer> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            // On a thread of its own, because the caller's runtime ends with its test.
+            std::thread::spawn(|| {
+                let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                let server = runtime.block_on(Self::start());
+                std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+                server
+            })
+            .join()
+            .expect("the test server starts")
+        })
+    }
+
+    async fn start() -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory").keep();
+        // PostgreSQL may run under another account than the tests.
+        open_to_others(&directory);
+        let mut options = EmbeddedOptions::new(directory.join("data"));
+        // Crash tests that need a durable server start one of their own.
+        options.settings = vec![("fsync".into(), "off".into()), ("max_connections".into(), "300".into())];
+        let postgres = EmbeddedPostgres::start(options).await.expect("PostgreSQL starts");
+        postgres.stop_when_this_process_ends(Some(&directory)).expect("a watchdog");
+        let server = Self { postgres };
+        server.admin().await.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.expect("a database");
+        let store = store(server.postgres.config_for(TEMPLATE));
+        store.migrate().await.expect("migrations apply");
+        store.ensure_partitions(super::database::now(), 400).await.expect("partitions");
+        drop(store);
+        server
+    }
+
+    pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
+        self.postgres.config_for(database)
+    }
+
+    /// A connection string for other programs.
+    pub(crate) fn url_for(&self, database: &str) -> String {
+        self.postgres.url().replacen("/simbridge?", &format!("/{database}?"), 1)
+    }
+
+    pub(crate) async fn admin(&self) -> tokio_postgres::Client {
+        connect(&self.postgres.config_for("postgres")).await
+    }
+}
+
+pub(crate) async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+pub(crate) fn store(config: tokio_postgres::Config) -> Store {
+    Store::new(StoreOptions {
+        postgres: config,
+        pool_size: 8,
+        prepared_statements: true,
+        statement_timeout: Duration::from_secs(30),
+        ca_file: None,
+    })
+    .expect("options fit")
+}
+
+pub(crate) fn open_to_others(directory: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory, mode).expect("the directory is ours");
+}

@@ -1,0 +1,8 @@
+//! Everything that needs a real PostgreSQL, real sockets or the real program. Each test has a database of its own on a
+//! server that the program's own launcher starts for the test run.
+
+mod harness;
+
+mod crash;
+mod database_away;
+mod pipeline;
