@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod config;
 mod crash;
 mod database_away;
 mod pipeline;

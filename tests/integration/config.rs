@@ -1,0 +1,34 @@
+//! The sample configuration says what the code does.
+
+use std::path::{Path, PathBuf};
+
+use simbridge::config::{Flags, load};
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
+}
+
+#[test]
+fn the_sample_file_states_every_key_with_its_default() {
+    let path = sample();
+    let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+    let stated = load(&flags, &[]).expect("the sample file can be used");
+    let defaults = load(&Flags::default(), &[]).expect("the defaults can be used");
+    let file = path.display().to_string();
+    let unstated: Vec<_> =
+        stated.values.iter().filter(|(_, (_, origin))| origin.to_string() != file).collect();
+    assert!(unstated.is_empty(), "config/simbridge.toml does not list {unstated:?}");
+    for (key, (value, _)) in &stated.values {
+        assert_eq!(value, &defaults.values[key].0, "`{key}` in config/simbridge.toml is not the default");
+    }
+}
+
+#[test]
+fn every_key_of_the_sample_file_is_explained() {
+    let text = std::fs::read_to_string(sample()).expect("the sample file can be read");
+    let lines: Vec<&str> = text.lines().collect();
+    for pair in lines.windows(2) {
+        let is_key = pair[1].starts_with(|c: char| c.is_ascii_lowercase());
+        assert!(!is_key || pair[0].starts_with("# "), "no comment stands before `{}`", pair[1]);
+    }
+}
