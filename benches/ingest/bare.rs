@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Transaction};
 
 use crate::database::BenchDatabase;
-use crate::workload::{Row, Workload, iccid};
+use crate::workload::{Row, Workload};
 
 /// Rows of one transaction; larger ones were not faster.
 const CHUNK: usize = 4_000;
@@ -60,7 +60,7 @@ pub(crate) async fn load(
     (started.elapsed(), clients)
 }
 
-async fn sims(client: &Client, workload: &Workload) -> HashMap<usize, Sim> {
+async fn sims(client: &Client, workload: &Workload) -> HashMap<String, Sim> {
     // What the workload needs exists beforehand, so that the loader has no decision to make.
     let earliest = workload.rows.iter().map(|row| row.period_start).min().expect("rows");
     client
@@ -80,8 +80,7 @@ async fn sims(client: &Client, workload: &Workload) -> HashMap<usize, Sim> {
         .expect("the inventory can be read");
     let mut sims = HashMap::new();
     for row in rows {
-        let number = row.get::<_, &str>("iccid")[4..].parse().expect("digits");
-        let sim: &mut Sim = sims.entry(number).or_insert_with(|| Sim {
+        let sim: &mut Sim = sims.entry(row.get("iccid")).or_insert_with(|| Sim {
             sim_id: row.get("sim_id"),
             carrier_id: row.get("carrier_id"),
             rate_plan_id: row.get("rate_plan_id"),
@@ -92,7 +91,7 @@ async fn sims(client: &Client, workload: &Workload) -> HashMap<usize, Sim> {
     sims
 }
 
-async fn load_chunk(client: &mut Client, rows: &[Row], sims: &HashMap<usize, Sim>) {
+async fn load_chunk(client: &mut Client, rows: &[Row], sims: &HashMap<String, Sim>) {
     let write_id = WRITE_ID.fetch_add(1, Ordering::Relaxed);
     let tx = client.transaction().await.expect("BEGIN");
     copy_keys(&tx, rows, write_id).await;
@@ -110,14 +109,14 @@ async fn copy_keys(tx: &Transaction<'_>, rows: &[Row], write_id: i64) {
         let fingerprint = &[7u8; 16][..];
         writer
             .as_mut()
-            .write(&[&1i32, &iccid(row.sim), &row.record_id, &fingerprint, &row.period_start, &write_id])
+            .write(&[&1i32, &&*row.iccid, &row.record_id, &fingerprint, &row.period_start, &write_id])
             .await
             .expect("a row");
     }
     writer.finish().await.expect("the end of COPY");
 }
 
-async fn copy_records(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<usize, Sim>, write_id: i64) {
+async fn copy_records(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<String, Sim>, write_id: i64) {
     let sql = "COPY usage_records (write_id, period_start, period_end, data_upload_bytes, data_download_bytes, total_bytes,
                key_tenant_id, tenant_id, carrier_id, rate_plan_id, iccid, record_id, sim_id, cycle_id, source)
                FROM STDIN BINARY";
@@ -141,25 +140,26 @@ async fn copy_records(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<usize, 
     let sink = tx.copy_in(sql).await.expect("COPY");
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     for row in rows {
-        let sim = &sims[&row.sim];
+        let sim = &sims[&*row.iccid];
         #[rustfmt::skip]
         writer.as_mut().write(&[
             &write_id, &row.period_start, &(row.period_start + TimeDelta::minutes(5)), &row.upload, &row.download,
-            &(row.upload + row.download), &1i32, &1i32, &sim.carrier_id, &sim.rate_plan_id, &iccid(row.sim),
+            &(row.upload + row.download), &1i32, &1i32, &sim.carrier_id, &sim.rate_plan_id, &&*row.iccid,
             &row.record_id, &sim.sim_id, &sim.cycle(row).0, &"bench",
         ]).await.expect("a row");
     }
     writer.finish().await.expect("the end of COPY");
 }
 
-async fn upsert_cycles(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<usize, Sim>) {
+async fn upsert_cycles(tx: &Transaction<'_>, rows: &[Row], sims: &HashMap<String, Sim>) {
     type Sum<'s> = (String, &'s DateTime<Utc>, &'s DateTime<Utc>, i64, i64, i64);
     let mut sums: HashMap<(&str, &str), Sum<'_>> = HashMap::new();
     for row in rows {
-        let sim = &sims[&row.sim];
+        let sim = &sims[&*row.iccid];
         let (cycle_id, start, end) = sim.cycle(row);
-        let sum =
-            sums.entry((&sim.sim_id, cycle_id)).or_insert_with(|| (iccid(row.sim), start, end, 0, 0, 0));
+        let sum = sums
+            .entry((&sim.sim_id, cycle_id))
+            .or_insert_with(|| (row.iccid.to_string(), start, end, 0, 0, 0));
         sum.3 += row.upload;
         sum.4 += row.download;
         sum.5 += 1;

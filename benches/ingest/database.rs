@@ -2,18 +2,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use simbridge::domain::{Clock, Iccid, TenantId};
+use simbridge::domain::{Clock, TenantId};
+use simbridge::inventory;
+use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
 use simbridge::store::sims::{IMPORT_CHUNK, SimRow};
 use simbridge::store::{Store, StoreOptions};
+use simulator::fleet::Fleet;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::workload::iccid;
+use crate::workload::fleet;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// A server on which databases can be made.
 pub(crate) struct BenchServer {
     config: Config,
+    url: String,
+    /// Ended with the process.
+    _private: Option<EmbeddedPostgres>,
 }
 
 /// A fresh database with schema, partitions and SIMs.
@@ -21,12 +27,23 @@ pub(crate) struct BenchDatabase {
     name: String,
     pub(crate) store: Store,
     config: Config,
+    /// For the program.
+    pub(crate) url: String,
 }
 
 impl BenchServer {
     pub(crate) async fn start() -> Self {
-        let url = std::env::var("BENCH_DATABASE_URL").expect("BENCH_DATABASE_URL");
-        Self { config: url.parse().expect("a database address") }
+        if let Ok(url) = std::env::var("BENCH_DATABASE_URL") {
+            return Self { config: url.parse().expect("a database address"), url, _private: None };
+        }
+        let directory =
+            tempfile::Builder::new().prefix("simbridge-bench-").tempdir().expect("a directory").keep();
+        std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("ours");
+        let postgres =
+            EmbeddedPostgres::start(EmbeddedOptions::new(directory.join("data"))).await.expect("PostgreSQL");
+        postgres.stop_when_this_process_ends(Some(&directory)).expect("a watchdog");
+        Self { config: postgres.config(), url: postgres.url(), _private: Some(postgres) }
     }
 
     pub(crate) async fn database(&self, sims: usize) -> BenchDatabase {
@@ -47,7 +64,17 @@ impl BenchServer {
         let now = Clock::System.now();
         store.ensure_partitions(now, 60).await.expect("partitions can be made");
         provision(&store, sims, now).await;
-        BenchDatabase { name, store, config }
+        let url = self.url_for(&name);
+        BenchDatabase { name, store, config, url }
+    }
+}
+
+impl BenchServer {
+    /// The address with another database's name in it.
+    fn url_for(&self, name: &str) -> String {
+        let (address, options) = self.url.split_once('?').map_or((self.url.as_str(), ""), |(a, o)| (a, o));
+        let (server, _) = address.rsplit_once('/').expect("an address with a database");
+        if options.is_empty() { format!("{server}/{name}") } else { format!("{server}/{name}?{options}") }
     }
 }
 
@@ -76,31 +103,11 @@ impl BenchDatabase {
 }
 
 async fn provision(store: &Store, sims: usize, now: chrono::DateTime<Utc>) {
-    let rows: Vec<SimRow> = (0..sims).map(sim_row).collect();
+    let csv = Fleet::generate(fleet(sims)).inventory_csv();
+    let rows: Vec<SimRow> =
+        inventory::read_csv(&csv[..]).expect("a header").collect::<Result<_, _>>().expect("good rows");
     for chunk in rows.chunks(IMPORT_CHUNK) {
         store.import_sims(TenantId(1), chunk, now).await.expect("SIMs can be imported");
-    }
-}
-
-fn sim_row(sim: usize) -> SimRow {
-    SimRow {
-        iccid: Iccid::parse(&iccid(sim)).expect("19 digits"),
-        imsi: None,
-        msisdn: None,
-        carrier: Some(format!("Carrier {}", sim % 5)),
-        mccmnc: None,
-        rate_plan: Some("Standard".into()),
-        price_per_mb: Some("0.01".into()),
-        included_bytes: None,
-        currency: None,
-        data_limit_bytes: None,
-        customer_id: None,
-        status: None,
-        device_name: None,
-        latitude: None,
-        longitude: None,
-        location_name: None,
-        cycle_day: None,
     }
 }
 

@@ -1,15 +1,18 @@
 //! How fast records become committed, beside the fastest loader that we could write for the same rows and tables.
 //!
-//! `cargo bench --bench ingest` runs, in one go and on one database each, alternating so that noise hits all alike:
-//! * `bare`: COPY into record_keys and usage_records plus one upsert of usage_cycles a batch, on as many connections as
-//!   simbridge has writers. No decoding, no checks, no duplicates.
+//! `cargo bench --bench ingest` runs, in one go and alternating, so that noise hits all alike, each on a fresh database:
+//! * `bare`: COPY into record_keys and usage_records plus one update of usage_cycles a batch, on as many connections as
+//!   simbridge has writers. No decoding, no checks, no duplicates; it is told every SIM and cycle beforehand.
 //! * `pipeline`: the same rows as JSON payloads through queue, decoder and writers, rollup markers included.
+//! * `mqtt`: the program itself, fed by the load generator over 50 connections at QoS 1 with a window of 100, until every
+//!   PUBACK has come. Then the same at half that rate for the latency of a PUBACK, and one connection with a window of 1.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
-//! `BENCH_RECORDS` (default 300000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3).
+//! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3).
 
 mod bare;
 mod database;
+mod program;
 mod workload;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use database::{BenchDatabase, BenchServer};
+use program::Program;
 use workload::Workload;
 
 fn main() {
@@ -35,30 +39,66 @@ fn main() {
 }
 
 async fn run() {
-    let rounds = number("BENCH_ROUNDS", 3);
-    let records = number("BENCH_RECORDS", 300_000);
+    let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let mut bare_rates = Vec::new();
-    let mut pipeline_rates = Vec::new();
+    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     println!("{records} records of {sims} SIMs, {rounds} rounds");
     for round in 0..rounds {
-        let workload = Workload::new(round as u64, sims, records);
+        let workload = Workload::new(round, sims, records);
         let database = server.database(sims).await;
-        let cpu = database.server_cpu_seconds();
         let (elapsed, _open) = bare::load(&database, &workload, 2).await;
-        let rate = rate(records, elapsed);
-        let cpu = (database.server_cpu_seconds() - cpu) * 1e6 / records as f64;
-        println!("round {round}: bare      {rate:>9.0} records/s, server CPU {cpu:.1} µs a record");
-        bare_rates.push(rate);
+        rates[0].push(report(round, "bare", records, elapsed.as_secs_f64(), &database));
         let database = server.database(sims).await;
-        let cpu = database.server_cpu_seconds();
-        let rate = self::rate(records, pipeline(&database, &workload, 2).await);
-        let cpu = (database.server_cpu_seconds() - cpu) * 1e6 / records as f64;
-        println!("round {round}: pipeline  {rate:>9.0} records/s, server CPU {cpu:.1} µs a record");
-        pipeline_rates.push(rate);
+        let elapsed = pipeline(&database, &workload, 2).await;
+        rates[1].push(report(round, "pipeline", records, elapsed.as_secs_f64(), &database));
+        drop(workload);
+        let database = server.database(sims).await;
+        let program = Program::start(&database).await;
+        let load = program.load(sims, Some(records as u64), None, 50, 100, None).await;
+        rates[2].push(report(round, "mqtt", records, load.seconds, &database));
+        println!(
+            "         load generator {:.2} cores, simbridge RSS {} MB",
+            load.client_cores.unwrap_or(0.0),
+            program.memory_mb()
+        );
+        if round + 1 == rounds {
+            latencies(&program, sims, load.records_per_second / 2.0).await;
+        }
     }
-    println!("median ratio pipeline/bare {:.2}", median(pipeline_rates) / median(bare_rates));
+    let [bare, pipeline, mqtt] = rates.map(median);
+    println!("median ratios: pipeline/bare {:.2}, mqtt/bare {:.2}", pipeline / bare, mqtt / bare);
+}
+
+/// PUBACK latency at half the full rate, and how fast one stop-and-wait device gets.
+async fn latencies(program: &Program, sims: usize, rate: f64) {
+    let half = program.load(sims, None, Some(Duration::from_secs(20)), 50, 100, Some(rate)).await;
+    let ms = half.latency_ms;
+    println!(
+        "half rate: {:.0} records/s, PUBACK p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms; RSS {} MB",
+        half.records_per_second,
+        ms.p50,
+        ms.p90,
+        ms.p99,
+        ms.p999,
+        program.memory_mb()
+    );
+    let before = program.commits().await;
+    let alone = program.load(sims, None, Some(Duration::from_secs(10)), 1, 1, None).await;
+    let after = program.commits().await;
+    let commit_ms = (after.1 - before.1) / (after.0 - before.0) * 1e3;
+    println!(
+        "one connection, window 1: {:.0} records/s, mean commit {commit_ms:.2} ms, rate x commit latency {:.2}",
+        alone.records_per_second,
+        alone.records_per_second * commit_ms / 1e3
+    );
+}
+
+fn report(round: usize, what: &str, records: usize, seconds: f64, database: &BenchDatabase) -> f64 {
+    let rate = records as f64 / seconds;
+    let cpu = database.server_cpu_seconds() * 1e6 / records as f64;
+    println!("round {round}: {what:<9} {rate:>9.0} records/s, server CPU {cpu:>5.1} µs a record");
+    rate
 }
 
 async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize) -> Duration {
@@ -115,10 +155,6 @@ async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize)
     let balance = metrics.balance();
     assert_eq!(balance.stored as usize, workload.len(), "{balance:?}");
     elapsed
-}
-
-fn rate(records: usize, elapsed: Duration) -> f64 {
-    records as f64 / elapsed.as_secs_f64()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -1,33 +1,38 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use simbridge::domain::Clock;
+use simulator::fleet::{Fleet, FleetSpec};
 
-/// The rows that every contender loads.
+/// The fleet that every contender's records are of.
+pub(crate) fn fleet(sims: usize) -> FleetSpec {
+    FleetSpec { sims: u32::try_from(sims).expect("a number of SIMs"), seed: 1 }
+}
+
+/// The rows that every contender loads: SIM after SIM, as the load generator publishes them.
 pub(crate) struct Workload {
     pub(crate) rows: Vec<Row>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Row {
-    pub(crate) sim: usize,
+    pub(crate) iccid: Arc<str>,
     pub(crate) record_id: String,
     pub(crate) period_start: DateTime<Utc>,
     pub(crate) upload: i64,
     pub(crate) download: i64,
 }
 
-pub(crate) fn iccid(sim: usize) -> String {
-    format!("8941{sim:015}")
-}
-
 impl Workload {
-    pub(crate) fn new(round: u64, sims: usize, records: usize) -> Self {
+    pub(crate) fn new(round: usize, sims: usize, records: usize) -> Self {
         let now = Clock::System.now().with_nanosecond(0).expect("zero is a nanosecond");
+        let fleet = Fleet::generate(fleet(sims));
+        let iccids: Vec<Arc<str>> = fleet.sims().iter().map(|sim| sim.iccid.as_str().into()).collect();
         let rows = (0..records)
             .map(|n| Row {
-                // A large odd step visits the SIMs in an order that no index likes.
-                sim: (n * 7_919 + 13) % sims,
-                record_id: format!("bench-{round}-{n:09}"),
+                iccid: iccids[n % sims].clone(),
+                record_id: format!("{}-bench-{round}-{n:09}", iccids[n % sims]),
                 period_start: now - TimeDelta::minutes((n / sims) as i64 * 5 + 5),
                 upload: 1_000 + (n % 977) as i64,
                 download: 50_000 + (n % 7_901) as i64,
@@ -51,14 +56,14 @@ impl Workload {
                         r#""usage":{{"totalBytes":{},"dataUploadBytes":{},"dataDownloadBytes":{}}},"source":"bench"}}"#
                     ),
                     row.record_id,
-                    iccid(row.sim),
+                    row.iccid,
                     row.period_start.format("%Y-%m-%dT%H:%M:%SZ"),
                     (row.period_start + TimeDelta::minutes(5)).format("%Y-%m-%dT%H:%M:%SZ"),
                     row.upload + row.download,
                     row.upload,
                     row.download,
                 );
-                (iccid(row.sim), Bytes::from(json))
+                (row.iccid.to_string(), Bytes::from(json))
             })
             .collect()
     }

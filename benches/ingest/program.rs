@@ -1,0 +1,114 @@
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use simbridge::domain::Clock;
+use simulator::load::{self, LoadOptions, LoadProgress, LoadReport};
+use simulator::publisher::Protocol;
+use simulator::record::RunId;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::BenchDatabase;
+use crate::workload::fleet;
+
+/// `simbridge serve` on a bench database; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    mqtt: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Program {
+    pub(crate) async fn start(database: &BenchDatabase) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_simbridge"))
+            .args([
+                "serve",
+                "--mqtt-addr",
+                "127.0.0.1:0",
+                "--http-addr",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
+            .env("DATABASE_URL", &database.url)
+            .env("SIMBRIDGE__MQTT__ANONYMOUS", "true")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let (mqtt, http) = loop {
+            let line = lines.next_line().await.expect("a line").expect("it gets ready");
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            let address = |field: &str| event[field].as_str()?.parse().ok();
+            if let Some(ready) = address("mqtt").zip(address("http")) {
+                break ready;
+            }
+        };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { child, mqtt, http }
+    }
+
+    /// Publishes until every PUBACK has come.
+    pub(crate) async fn load(
+        &self,
+        sims: usize,
+        records: Option<u64>,
+        duration: Option<Duration>,
+        connections: u32,
+        window: u16,
+        rate: Option<f64>,
+    ) -> LoadReport {
+        let now = Clock::System.now();
+        let options = LoadOptions {
+            addr: self.mqtt.to_string(),
+            protocol: Protocol::V311,
+            qos: 1,
+            credentials: None,
+            connections,
+            window,
+            records_per_message: 1,
+            rate,
+            records,
+            duration,
+            fleet: fleet(sims),
+            run_id: RunId::new(1, now),
+            until: now,
+            drain_timeout: Duration::from_secs(60),
+        };
+        let progress = Arc::new(LoadProgress::default());
+        let report = load::run(options, progress, CancellationToken::new()).await.expect("the load runs");
+        assert_eq!(
+            (report.messages_unacknowledged, report.connections_lost),
+            (0, 0),
+            "{:?}",
+            report.first_loss
+        );
+        report
+    }
+
+    /// Resident memory of the program now.
+    pub(crate) fn memory_mb(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+    }
+
+    /// Number of commits so far and the seconds that they took together.
+    pub(crate) async fn commits(&self) -> (f64, f64) {
+        let mut socket = TcpStream::connect(self.http).await.expect("it listens");
+        socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("it reads");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.expect("it answers");
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(f64::NAN)
+        };
+        (value("simbridge_commit_seconds_count "), value("simbridge_commit_seconds_sum "))
+    }
+}
