@@ -13,5 +13,6 @@ pub mod replay;
 pub mod api;
 pub mod metrics;
 pub mod telemetry;
+pub mod shutdown;
 pub mod app;
 pub mod cli;

@@ -18,13 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Readiness {
     store: Store,
     database: DatabaseState,
+    /// False when the configuration switches it off.
+    broker_wanted: bool,
     pub(crate) broker_runs: AtomicBool,
     pub(crate) stopping: AtomicBool,
 }
 
 impl Readiness {
-    pub(crate) fn new(store: Store, database: DatabaseState, broker_runs: bool) -> Self {
-        Self { store, database, broker_runs: AtomicBool::new(broker_runs), stopping: AtomicBool::new(false) }
+    pub(crate) fn new(store: Store, database: DatabaseState, broker_wanted: bool) -> Self {
+        let broker_runs = AtomicBool::new(broker_wanted);
+        Self { store, database, broker_wanted, broker_runs, stopping: AtomicBool::new(false) }
     }
 
     async fn database_answers(&self) -> Result<(), &'static str> {
@@ -48,7 +51,7 @@ pub(super) async fn healthz() -> Json<Value> {
 pub(super) async fn readyz(State(state): State<ApiState>) -> (StatusCode, Json<Value>) {
     let readiness = &state.readiness;
     let stopping = readiness.stopping.load(Ordering::Relaxed);
-    let broker = readiness.broker_runs.load(Ordering::Relaxed);
+    let broker = !readiness.broker_wanted || readiness.broker_runs.load(Ordering::Relaxed);
     let database = readiness.database_answers().await;
     let ready = !stopping && broker && database.is_ok();
     let check = |result: Result<(), &str>| match result {

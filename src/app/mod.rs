@@ -2,7 +2,6 @@
 
 mod database;
 mod maintenance;
-mod shutdown;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,12 +22,11 @@ use crate::domain::{Clock, TenantId};
 use crate::ingest::topics::UsageTopics;
 use crate::ingest::{self, DatabaseState};
 use crate::metrics::Metrics;
+use crate::shutdown::vital;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
 pub use database::{Database, Owner};
-
-pub use shutdown::{Signals, exit_on_next_signal};
 
 /// The tenant of everything that names none.
 pub const DEFAULT_TENANT: (TenantId, &str) = (TenantId(1), "default");
@@ -57,7 +55,10 @@ impl StartError {
             Self::Listen { .. } => 69,
             Self::Embedded(error) if error.is_unavailable() => 69,
             Self::Embedded(_) | Self::Refused(_) => 78,
-            Self::Store(error) | Self::Migration(MigrationError::Store(error)) => store_exit_code(error),
+            Self::Store(error)
+            | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
+                store_exit_code(error)
+            }
             Self::Migration(_) => 78,
             Self::Hash(_) => 70,
         }
@@ -170,21 +171,19 @@ impl Bridge {
                 metrics: metrics.broker.clone(),
             });
             let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
-            intake_tasks.spawn(async move {
+            intake_tasks.spawn(vital("broker", async move {
                 broker.run(listener, soft, hard).await;
                 readiness.broker_runs.store(false, Ordering::Relaxed);
-            });
+            }));
         }
         if let Some(listener) = http {
             let state = api::ApiState { readiness: readiness.clone(), metrics: metrics.clone(), mqtt_addr };
-            reader_tasks.spawn(api::serve(listener, state, readers.clone()));
+            reader_tasks.spawn(vital("http", api::serve(listener, state, readers.clone())));
         }
-        reader_tasks.spawn(maintenance::run(
-            store.clone(),
-            options.clock,
-            config.ingest.max_age_days.into(),
-            metrics.clone(),
-            readers.clone(),
+        let max_age_days = config.ingest.max_age_days.into();
+        reader_tasks.spawn(vital(
+            "maintenance",
+            maintenance::run(store.clone(), options.clock, max_age_days, metrics.clone(), readers.clone()),
         ));
         intake_tasks.close();
         reader_tasks.close();

@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Bridge, DEFAULT_TENANT, Signals, StartOptions, exit_on_next_signal};
+use crate::app::{Bridge, DEFAULT_TENANT, StartOptions};
 use crate::config::Loaded;
 use crate::domain::Clock;
 use crate::ingest::metrics::Balance;
 use crate::inventory;
+use crate::shutdown::{Signals, exit_on_next_signal, log_panics};
 use crate::store::sims::{IMPORT_CHUNK, SimRow};
 use crate::telemetry;
 
@@ -68,6 +69,7 @@ pub(super) async fn run(args: DemoArgs, mut loaded: Loaded) -> Result<ExitCode, 
         loaded.config.log.filter = "warn".into();
     }
     telemetry::init(&loaded.config.log);
+    log_panics();
     let mut signals = Signals::new().map_err(|e| Failure::new(69, format!("cannot handle signals: {e}")))?;
     println!("simbridge {} · demo", env!("CARGO_PKG_VERSION"));
     let started = Instant::now();

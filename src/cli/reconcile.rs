@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use crate::app::{Database, Owner, StartError};
 use crate::config::Loaded;
-use crate::store::reconcile::Reconciliation;
+use crate::store::reconcile::{COUNTED, Reconciliation};
 
 use super::failure::Failure;
 use super::table::printable;
@@ -33,6 +33,7 @@ pub(super) fn print(reconciliation: &Reconciliation) {
     for result in &reconciliation.results {
         let verdict = match result.violations {
             0 => "holds".to_owned(),
+            COUNTED => format!("{COUNTED} OR MORE VIOLATIONS"),
             count => format!("{count} VIOLATIONS"),
         };
         println!("{:<3} {verdict:<14} {}", result.name, result.meaning);

@@ -2,15 +2,17 @@ use std::process::ExitCode;
 
 use tracing::info;
 
-use crate::app::{Bridge, Signals, StartOptions, exit_on_next_signal};
+use crate::app::{Bridge, StartOptions};
 use crate::config::Loaded;
 use crate::domain::Clock;
+use crate::shutdown::{Signals, exit_on_next_signal, log_panics};
 use crate::telemetry;
 
 use super::failure::Failure;
 
 pub(super) async fn run(loaded: Loaded) -> Result<ExitCode, Failure> {
     telemetry::init(&loaded.config.log);
+    log_panics();
     let mut signals = Signals::new().map_err(|e| Failure::new(69, format!("cannot handle signals: {e}")))?;
     let bridge = tokio::select! {
         started = Bridge::start(&loaded.config, StartOptions { clock: Clock::System, open: false }) => started?,

@@ -97,6 +97,10 @@ impl Merged {
         let mut found = Vec::new();
         flatten("", &table, &mut |key, value| found.push((key, value.clone())));
         for (key, value) in found {
+            let prefix = format!("{key}.");
+            if value.is_table() && self.values.keys().any(|known| known.starts_with(&prefix)) {
+                continue;
+            }
             self.set(&key, value, Origin::File(path.into()))?;
         }
         Ok(())
@@ -198,11 +202,13 @@ impl Merged {
             return Err(ConfigError::BadValue { key: key.into(), origin: origin_of(key), problem });
         }
         if let Err(problem) = config.mqtt.validate() {
-            let problem = problem.to_string();
+            // The message begins with the key, as in "mqtt.listen: …".
+            let text = problem.to_string();
+            let (key, problem) = text.split_once(": ").unwrap_or(("mqtt", &text));
             return Err(ConfigError::BadValue {
-                key: "mqtt".into(),
-                origin: origin_of("mqtt.listen"),
-                problem,
+                key: key.into(),
+                origin: origin_of(key),
+                problem: problem.into(),
             });
         }
         Ok(Loaded { config, values: self.values })
@@ -213,7 +219,8 @@ fn flatten(prefix: &str, table: &Table, each: &mut impl FnMut(String, &Value)) {
     for (key, value) in table {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
-            Value::Table(inner) => flatten(&path, inner, each),
+            // An empty section is a key too, so that an unknown one is found.
+            Value::Table(inner) if !inner.is_empty() => flatten(&path, inner, each),
             value => each(path, value),
         }
     }

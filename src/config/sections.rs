@@ -198,8 +198,11 @@ impl Config {
             return Some(("database.pool_size", format!("must be at least ingest.writers + 2 = {least}")));
         }
         if self.ingest.batch_max_bytes > 16 << 20 {
-            // Also keeps the sum of a batch within 64 bits: 160,000 records of 2^45.
+            // With the bound below it also keeps the sum of a batch within 64 bits: 170,000 records of 2^45.
             return Some(("ingest.batch_max_bytes", "must be at most 16777216".into()));
+        }
+        if self.ingest.payload_max_records > 10_000 {
+            return Some(("ingest.payload_max_records", "must be at most 10000".into()));
         }
         if self.ingest.max_age_days > 3_660 {
             return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::Clock;
 use crate::payload::PayloadLimits;
+use crate::shutdown::vital;
 use crate::store::Store;
 
 pub use database::DatabaseState;
@@ -61,7 +62,7 @@ pub fn start(
         database,
     });
     for _ in 0..options.writers {
-        tasks.spawn(Writer::new(shared.clone()).run(hard.clone()));
+        tasks.spawn(vital("writer", Writer::new(shared.clone()).run(hard.clone())));
     }
     queue
 }

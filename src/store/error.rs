@@ -4,7 +4,7 @@ use tokio_postgres::error::SqlState;
 /// What went wrong with the database.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    #[error("no connection to the database: {0}")]
+    #[error("no connection to the database: {}", describe_pool(.0))]
     Pool(#[from] deadpool_postgres::PoolError),
     #[error("{}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
@@ -84,5 +84,12 @@ fn describe(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
+    }
+}
+
+fn describe_pool(error: &deadpool_postgres::PoolError) -> String {
+    match error {
+        deadpool_postgres::PoolError::Backend(error) => describe(error),
+        other => other.to_string(),
     }
 }

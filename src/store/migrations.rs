@@ -59,8 +59,6 @@ pub enum MigrationError {
     Altered { version: i32, name: String },
     #[error("migration V{version} ({name}) failed: {cause}")]
     Failed { version: i32, name: &'static str, cause: StoreError },
-    #[error("the database's schema is version {found}, {known} is needed: run `simbridge migrate`")]
-    Pending { found: i32, known: i32 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

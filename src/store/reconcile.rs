@@ -38,7 +38,10 @@ static INVARIANTS: [Invariant; 5] = [
 
 static RECONCILE_SCOPE: Statement = statement!("reconcile_scope");
 
-/// Violations of one invariant that are kept; their number may be higher.
+/// The queries stop counting here.
+pub const COUNTED: usize = 1_000;
+
+/// Violations of one invariant that are kept.
 const SHOWN: usize = 20;
 
 /// What one invariant gave.
@@ -46,7 +49,7 @@ const SHOWN: usize = 20;
 pub struct InvariantResult {
     pub name: &'static str,
     pub meaning: &'static str,
-    /// Number of violations.
+    /// Number of violations, at most [`COUNTED`].
     pub violations: usize,
     /// The first of them, each one line with enough to find it.
     pub shown: Vec<String>,

@@ -182,9 +182,10 @@ impl Write<'_> {
             &starts,
             &self.batch.write_id,
         ];
-        // Sent together, carried out one after the other.
-        let (_, inventory, claimed) = tokio::try_join!(
-            INVENTORY_SHARED.rows(&self.tx, self.mode, &[]),
+        // Alone and first: what the next statements see must be younger than the lock. (Futures that are joined may be sent
+        // in any order, above all while their statements are being prepared.)
+        INVENTORY_SHARED.rows(&self.tx, self.mode, &[]).await?;
+        let (inventory, claimed) = tokio::try_join!(
             INVENTORY_VERSION.rows(&self.tx, self.mode, &[]),
             CLAIM_KEYS.execute(&self.tx, self.mode, &params),
         )?;

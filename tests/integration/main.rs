@@ -6,4 +6,7 @@ mod harness;
 mod config;
 mod crash;
 mod database_away;
+mod failures;
+mod mosquitto;
 mod pipeline;
+mod storm;

@@ -52,7 +52,8 @@ pub(crate) async fn open(index: u32, options: &LoadOptions) -> Result<TcpStream,
         let mut stream = TcpStream::connect(&options.addr).await?;
         stream.set_nodelay(true)?;
         let mut buffer = BytesMut::new();
-        let client_id = format!("load-{}-{index}", options.run_id);
+        // Runs with one run id send the same records; as clients they must not take over from each other.
+        let client_id = format!("load-{:08x}-{index}", rand::random::<u32>());
         frames::connect(&mut buffer, options.protocol, &client_id, options.credentials.as_ref());
         stream.write_all(&buffer).await?;
         buffer.clear();

@@ -1,0 +1,146 @@
+//! Clients that we did not write.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::harness::bridge::{BridgeOptions, BridgeProcess, simbridge};
+use crate::harness::database::{TestDatabase, sim};
+use crate::harness::durable::DurableServer;
+use crate::harness::pipeline::record;
+use crate::harness::{PATIENCE, eventually};
+
+const ICCID: &str = "8941000000000000001";
+
+fn mosquitto(program: &str, bridge: &BridgeProcess, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["-h", &bridge.mqtt.ip().to_string(), "-p", &bridge.mqtt.port().to_string()])
+        .args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+fn publish(bridge: &BridgeProcess, qos: &str, version: &str, payload: &str) -> Command {
+    let topic = format!("simportal/sims/{ICCID}/usage");
+    mosquitto("mosquitto_pub", bridge, &["-q", qos, "-V", version, "-t", &topic, "-m", payload])
+}
+
+async fn succeeds(mut command: Command) {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("in time").expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_is_there_when_mosquitto_pub_returns() {
+    let database = TestDatabase::new().await;
+    database.import(&[sim(ICCID)]).await;
+    let bridge = BridgeProcess::start(&BridgeOptions::new(database.url())).await;
+    for (n, (qos, version)) in
+        [("1", "mqttv311"), ("1", "mqttv5"), ("2", "mqttv311"), ("2", "mqttv5")].into_iter().enumerate()
+    {
+        let payload = record(&format!("m-{n}"), 0, 10, 20);
+        succeeds(publish(&bridge, qos, version, &payload)).await;
+        let stored = database.number("SELECT count(*) FROM usage_records").await;
+        assert_eq!(stored as usize, n + 1, "QoS {qos} {version}");
+        // The same again is acknowledged and not stored twice.
+        succeeds(publish(&bridge, qos, version, &payload)).await;
+        assert_eq!(database.number("SELECT count(*) FROM usage_records").await, stored);
+    }
+    assert_eq!(database.text("SELECT total_bytes FROM usage_cycles", &[]).await, "120");
+    database.assert_reconciled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mosquitto_pub_waits_until_the_database_is_back_and_the_row_is_there_once() {
+    let mut server = DurableServer::start().await;
+    let bridge = BridgeProcess::start(&BridgeOptions::new(server.url())).await;
+    server.stop().await;
+    let mut waiting: Vec<Child> = Vec::new();
+    let kinds = [("1", "mqttv311"), ("1", "mqttv5"), ("2", "mqttv311"), ("2", "mqttv5")];
+    for (n, (qos, version)) in kinds.into_iter().enumerate() {
+        let payload = record(&format!("w-{n}"), 0, 1, 1);
+        waiting.push(publish(&bridge, qos, version, &payload).spawn().expect("mosquitto_pub is installed"));
+    }
+    eventually("all four are received", async || {
+        (bridge.metric("simbridge_records_in_flight").await == kinds.len() as f64).then_some(())
+    })
+    .await;
+    // Time for an acknowledgement that must not come: the writers have tried and failed by now.
+    eventually("a try to write", async || {
+        (bridge.metric("simbridge_batch_retries_total").await > 0.0).then_some(())
+    })
+    .await;
+    for child in &mut waiting {
+        assert!(child.try_wait().expect("it can be asked").is_none(), "returned before COMMIT");
+    }
+    server.start_again().await;
+    for mut child in waiting {
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("in time").expect("it ends");
+        assert!(status.success());
+    }
+    let client = server.client().await;
+    let row = client
+        .query_one("SELECT count(*), count(DISTINCT record_id) FROM usage_records", &[])
+        .await
+        .expect("rows");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (4, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mosquitto_sub_sees_the_traffic_of_devices() {
+    let database = TestDatabase::new().await;
+    let bridge = BridgeProcess::start(&BridgeOptions::new(database.url())).await;
+    for version in ["mqttv311", "mqttv5"] {
+        // A retained message first: when it arrives, the subscription stands.
+        let retained = ["-r", "-t", "simportal/devices/7/status", "-m", "online", "-q", "1"];
+        succeeds(mosquitto("mosquitto_pub", &bridge, &retained)).await;
+        let arguments = ["-t", "simportal/#", "-v", "-C", "2", "-V", version, "-q", "1"];
+        let mut watching =
+            mosquitto("mosquitto_sub", &bridge, &arguments).spawn().expect("mosquitto_sub is installed");
+        let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines();
+        let mut next = async || {
+            tokio::time::timeout(PATIENCE, lines.next_line())
+                .await
+                .expect("in time")
+                .expect("a line")
+                .unwrap_or_default()
+        };
+        assert_eq!(next().await, "simportal/devices/7/status online");
+        let payload = record(&format!("seen-{version}"), 0, 1, 2);
+        succeeds(publish(&bridge, "1", "mqttv5", &payload)).await;
+        assert_eq!(next().await, format!("simportal/sims/{ICCID}/usage {payload}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_anonymous_access_only_a_user_with_its_password_may_connect() {
+    let database = TestDatabase::new().await;
+    let mut add = simbridge();
+    add.args(["devices", "add", "meter-7"]).env("DATABASE_URL", database.url());
+    add.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = add.spawn().expect("the program starts");
+    child.stdin.take().expect("piped").write_all(b"correct horse\n").await.expect("it reads");
+    assert!(child.wait().await.expect("it ends").success());
+
+    let mut options = BridgeOptions::new(database.url());
+    options.anonymous = false;
+    let bridge = BridgeProcess::start(&options).await;
+    let topic = format!("simportal/sims/{ICCID}/usage");
+    let attempt = async |login: &[&str]| {
+        let payload = record("login-1", 0, 1, 1);
+        let arguments = [&["-q", "1", "-V", "mqttv5", "-t", &topic, "-m", &payload], login].concat();
+        let output = mosquitto("mosquitto_pub", &bridge, &arguments).output().await.expect("it starts");
+        output.status.success()
+    };
+    assert!(!attempt(&[]).await, "no login");
+    assert!(!attempt(&["-u", "meter-7", "-P", "wrong"]).await, "wrong password");
+    assert!(!attempt(&["-u", "nobody", "-P", "correct horse"]).await, "unknown user");
+    assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 0);
+    assert!(attempt(&["-u", "meter-7", "-P", "correct horse"]).await, "right password");
+    assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 1);
+    for line in bridge.log() {
+        assert!(!line.contains("correct horse"), "a password in the log: {line}");
+    }
+}
