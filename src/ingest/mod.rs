@@ -5,7 +5,7 @@ mod database;
 mod intake;
 pub mod metrics;
 pub mod queue;
-mod round;
+pub mod round;
 pub mod topics;
 mod writer;
 

@@ -5,25 +5,25 @@ use crate::store::NewRecord;
 
 /// Where a record came from: message and element within what a writer took from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) message: usize,
-    pub(super) element: usize,
+pub struct Place {
+    pub message: usize,
+    pub element: usize,
 }
 
 /// One transaction's records, sorted by key, no key twice.
 #[derive(Debug, Default)]
-pub(super) struct Round {
-    pub(super) records: Vec<NewRecord>,
+pub struct Round {
+    pub records: Vec<NewRecord>,
     /// For each record the places that sent it, the first one first.
-    pub(super) places: Vec<(usize, Place)>,
+    pub places: Vec<(usize, Place)>,
     /// What has to wait for this round's commit: other content under a key of this round, which the key table then
     /// decides about, and corrections of this round's records.
-    pub(super) later: Vec<(NewRecord, Place)>,
+    pub later: Vec<(NewRecord, Place)>,
 }
 
 impl Round {
     /// Folds repetitions of a record into one. `arrived` is in the order of arrival.
-    pub(super) fn fold(mut arrived: Vec<(NewRecord, Place)>) -> Self {
+    pub fn fold(mut arrived: Vec<(NewRecord, Place)>) -> Self {
         // Stable, so that of equal keys the one that came first is stored.
         arrived.sort_by(|(a, _), (b, _)| a.record.key.cmp(&b.record.key));
         let mut round = Self::default();
