@@ -212,8 +212,8 @@ async fn finish(bridge: &Bridge, summary: &Summary) -> Result<ExitCode, Failure>
     let drained = bridge.drain().await;
     let balance = bridge.metrics.ingest.balance();
     println!(
-        "\n\nsimulator   sent {}, acknowledged {}, outstanding {}, reconnects {}",
-        summary.sent, summary.acked, summary.in_flight, summary.reconnects
+        "\n\nsimulator   sent {} and {} again after {} cut connections, acknowledged {}, outstanding {}",
+        summary.sent, summary.resent_messages, summary.reconnects, summary.acked, summary.in_flight
     );
     println!(
         "simbridge   received {} = stored {} + duplicate {} + parked {} + in flight {}",

@@ -144,3 +144,65 @@ async fn without_anonymous_access_only_a_user_with_its_password_may_connect() {
         assert!(!line.contains("correct horse"), "a password in the log: {line}");
     }
 }
+
+/// Catches a decoder that ends the session, or a batch that dies of one record.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_records_cost_neither_their_neighbours_nor_the_session_anything() {
+    let database = TestDatabase::new().await;
+    database.import(&[sim(ICCID)]).await;
+    let bridge = BridgeProcess::start(&BridgeOptions::new(database.url())).await;
+    let good = |n: usize| record(&format!("good-{n}"), 0, 1, 1).into_bytes();
+    let with = |from: &str, to: &str| record("bad", 0, 1, 1).replace(from, to).into_bytes();
+    let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
+    let array = [b"[".to_vec(), good(100), b",{\"recordId\":7},".to_vec(), good(101), b"]".to_vec()].concat();
+    let bad: Vec<Vec<u8>> = vec![
+        b"{\"recordId\":".to_vec(),
+        deep,
+        with("\"totalBytes\":2", "\"totalBytes\":1e400"),
+        with("\"totalBytes\":2", "\"totalBytes\":NaN"),
+        b"{\"recordId\":\"\xff\xfe\"}".to_vec(),
+        with("\"totalBytes\":2", "\"totalBytes\":-2"),
+        with("\"totalBytes\":2", "\"totalBytes\":2.5"),
+        with("\"totalBytes\":2", "\"totalBytes\":\"2\""),
+        with("\"totalBytes\":2", "\"totalBytes\":99999999999999999999"),
+        with("\"periodStart\":\"20", "\"periodStart\":\"00"),
+        with("\"periodStart\":\"20", "\"periodStart\":\"99"),
+        with("{\"recordId\"", "{\"iccid\":\"8941000000000000002\",\"recordId\""),
+        b" ".to_vec(),
+        array,
+    ];
+    // One connection sends everything, good and bad in turn: mosquitto_pub -l publishes each line.
+    let topic = format!("simportal/sims/{ICCID}/usage");
+    let mut child = mosquitto("mosquitto_pub", &bridge, &["-q", "1", "-t", &topic, "-l"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_pub is installed");
+    let mut stdin = child.stdin.take().expect("piped");
+    for (n, payload) in bad.iter().enumerate() {
+        for line in [&good(n), payload] {
+            stdin.write_all(line).await.expect("it reads");
+            stdin.write_all(b"\n").await.expect("it reads");
+        }
+    }
+    drop(stdin);
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("in time").expect("it ends");
+    assert!(status.success(), "the session went on to its end");
+    assert_eq!(bridge.metric("simbridge_mqtt_connections_total").await, 1.0, "one connection sufficed");
+
+    let stored = bad.len() + 2;
+    assert_eq!(database.number("SELECT count(*) FROM usage_records").await as usize, stored);
+    let parked = database.rows("SELECT reason || ': ' || detail FROM quarantine ORDER BY id").await;
+    assert_eq!(parked.len(), bad.len(), "{parked:#?}");
+    assert!(parked.iter().all(|line| line.len() > 20), "each says why: {parked:#?}");
+
+    // 300 KB is more than a packet may have: that connection is closed, and nobody else's.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "x".repeat(300_000)).expect("it is ours");
+    let path = file.path().to_string_lossy().into_owned();
+    let large = ["-q", "1", "-V", "mqttv5", "-t", &topic, "-f", &path];
+    let output = tokio::time::timeout(PATIENCE, mosquitto("mosquitto_pub", &bridge, &large).output());
+    assert!(!output.await.expect("in time").expect("it starts").status.success());
+    succeeds(publish(&bridge, "1", "mqttv5", &record("after", 0, 1, 1))).await;
+    database.assert_reconciled().await;
+    assert_eq!(bridge.terminate().await, Some(0));
+}
