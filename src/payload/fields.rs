@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use crate::domain::{FieldFault, MAX_AMOUNT};
@@ -46,12 +46,14 @@ pub(super) fn amount(raw: &RawValue, field: &'static str, least: i64) -> Result<
     }
 }
 
-/// An RFC 3339 time with its zone, to the microsecond.
+/// An RFC 3339 time with its zone, to the microsecond. A leap second is the first one of the next minute, as it is to
+/// PostgreSQL: both must find the same cycle for it.
 pub(super) fn time(raw: &RawValue, field: &'static str) -> Result<DateTime<Utc>, FieldFault> {
     let text = text(raw, field, 64)?;
-    match DateTime::parse_from_rfc3339(&text) {
-        Ok(time) => Ok(time.with_timezone(&Utc).trunc_subsecs(6)),
-        Err(_) => Err(fault(field, "must be an RFC 3339 time with a zone, such as 2026-11-21T10:00:00Z")),
+    let parsed = DateTime::parse_from_rfc3339(&text).ok();
+    match parsed.and_then(|time| DateTime::from_timestamp_micros(time.timestamp_micros())) {
+        Some(time) => Ok(time),
+        None => Err(fault(field, "must be an RFC 3339 time with a zone, such as 2026-11-21T10:00:00Z")),
     }
 }
 
