@@ -6,6 +6,8 @@
 mod fields;
 mod record;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
@@ -76,8 +78,15 @@ struct BatchObject<'p> {
     batch_id: Option<&'p RawValue>,
     #[serde(borrow, default)]
     source: Option<&'p RawValue>,
-    #[serde(borrow)]
-    records: Vec<&'p RawValue>,
+    #[serde(borrow, default)]
+    records: Option<&'p RawValue>,
+}
+
+/// A batch taken apart; `records` are places in the payload.
+struct Batch<'p> {
+    batch_id: Option<&'p RawValue>,
+    source: Option<&'p RawValue>,
+    records: Vec<Range<usize>>,
 }
 
 /// Takes a payload apart and validates each record.
@@ -92,44 +101,86 @@ pub fn decode(payload: &Bytes, envelope: Envelope<'_>, limits: &PayloadLimits) -
 }
 
 fn decode_object(payload: &Bytes, context: &RecordContext<'_>) -> Decoded {
+    let single = || Decoded { batch_id: None, elements: vec![element(payload, 0..payload.len(), context)] };
     // Only a batch has `records`; a single record does not pay for a second look.
     if !split::mentions(payload, b"\"records\"") {
-        return Decoded { batch_id: None, elements: vec![element(payload, 0..payload.len(), context)] };
+        return single();
     }
     match serde_json::from_slice::<BatchObject<'_>>(payload) {
-        Ok(batch) => decode_batch(payload, &batch, context),
-        Err(error) if error.is_data() => {
-            // `records` was a word inside a single record, or is no array: as a record it gets the clearer answer.
-            Decoded { batch_id: None, elements: vec![element(payload, 0..payload.len(), context)] }
+        Ok(BatchObject { batch_id, source, records: Some(records) }) if records.get().starts_with('[') => {
+            match array_ranges(payload, records.get().as_bytes()) {
+                Ok(records) => decode_batch(payload, &Batch { batch_id, source, records }, context),
+                Err(error) => whole(payload, context, malformed(&syntax(&error))),
+            }
         }
-        Err(error) => whole(payload, context, malformed(&syntax(&error))),
+        Ok(BatchObject { batch_id: Some(_), records: Some(_), .. }) => {
+            let rejection = Rejection::new(RejectionCode::Invalid, "records", "must be an array of records");
+            whole(payload, context, rejection)
+        }
+        // `records` was a word inside a single record, or a field of it that means nothing.
+        Ok(_) => single(),
+        Err(error) if error.is_data() => {
+            let message = format!("cannot be read: {error}");
+            whole(payload, context, Rejection::new(RejectionCode::Invalid, "", message))
+        }
+        Err(error) => match split_batch(payload) {
+            Some(batch) => decode_batch(payload, &batch, context),
+            None => whole(payload, context, malformed(&syntax(&error))),
+        },
     }
 }
 
-fn decode_batch(payload: &Bytes, batch: &BatchObject<'_>, context: &RecordContext<'_>) -> Decoded {
+/// NaN or broken UTF-8 in one record makes the batch no JSON; where its records begin and end still shows.
+fn split_batch(payload: &Bytes) -> Option<Batch<'_>> {
+    let mut batch = Batch { batch_id: None, source: None, records: Vec::new() };
+    let mut found = false;
+    for (name, value) in split::object_members(payload)? {
+        let raw = || serde_json::from_slice::<&RawValue>(&payload[value.clone()]).ok();
+        match &payload[name] {
+            b"\"batchId\"" => batch.batch_id = Some(raw()?),
+            b"\"source\"" => batch.source = Some(raw()?),
+            b"\"records\"" => {
+                let elements = split::array_elements(&payload[value.clone()])?;
+                let within = |range: Range<usize>| value.start + range.start..value.start + range.end;
+                batch.records = elements.into_iter().map(within).collect();
+                found = true;
+            }
+            _ => {}
+        }
+    }
+    found.then_some(batch)
+}
+
+fn decode_batch(payload: &Bytes, batch: &Batch<'_>, context: &RecordContext<'_>) -> Decoded {
     let text = |raw: Option<&RawValue>, field| raw.map(|raw| fields::text(raw, field, 100)).transpose();
     let (batch_id, source) = match (text(batch.batch_id, "batchId"), text(batch.source, "source")) {
         (Ok(batch_id), Ok(source)) => (batch_id, source),
-        (Err(fault), _) | (_, Err(fault)) => {
-            return whole(payload, context, Rejection { code: RejectionCode::Invalid, faults: vec![fault] });
+        (batch_id, source) => {
+            let faults = batch_id.err().into_iter().chain(source.err()).collect();
+            return whole(payload, context, Rejection { code: RejectionCode::Invalid, faults });
         }
     };
-    let ranges: Vec<_> = batch.records.iter().map(|raw| range_of(payload, raw.get().as_bytes())).collect();
     let context = RecordContext { batch_id: batch_id.as_deref(), source: source.as_deref(), ..*context };
-    let elements = elements(payload, &ranges, &context);
+    let elements = elements(payload, &batch.records, &context);
     Decoded { batch_id, elements }
 }
 
 fn decode_array(payload: &Bytes, context: &RecordContext<'_>) -> Decoded {
-    let ranges = match serde_json::from_slice::<Vec<&RawValue>>(payload) {
-        Ok(raws) => raws.iter().map(|raw| range_of(payload, raw.get().as_bytes())).collect(),
-        // NaN or broken UTF-8 in one element makes the array no JSON; where its elements begin and end still shows.
+    let ranges = match array_ranges(payload, payload) {
+        Ok(ranges) => ranges,
+        // As in `split_batch`.
         Err(error) => match split::array_elements(payload) {
             Some(ranges) => ranges,
             None => return whole(payload, context, malformed(&syntax(&error))),
         },
     };
     Decoded { batch_id: None, elements: elements(payload, &ranges, context) }
+}
+
+/// The elements of `array`, a part of `payload`, as places in the payload.
+fn array_ranges(payload: &Bytes, array: &[u8]) -> Result<Vec<Range<usize>>, serde_json::Error> {
+    let raws = serde_json::from_slice::<Vec<&RawValue>>(array)?;
+    Ok(raws.iter().map(|raw| range_of(payload, raw.get().as_bytes())).collect())
 }
 
 fn elements(payload: &Bytes, ranges: &[Range<usize>], context: &RecordContext<'_>) -> Vec<Element> {
