@@ -4,7 +4,7 @@ use crate::domain::RecordKey;
 use crate::store::NewRecord;
 
 /// Where a record came from: message and element within what a writer took from the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub message: usize,
     pub element: usize,
@@ -17,7 +17,7 @@ pub struct Round {
     /// For each record the places that sent it, the first one first.
     pub places: Vec<(usize, Place)>,
     /// What has to wait for this round's commit: other content under a key of this round, which the key table then
-    /// decides about, and corrections of this round's records.
+    /// decides about, and corrections of this round's records. In the order of arrival.
     pub later: Vec<(NewRecord, Place)>,
 }
 
@@ -43,34 +43,43 @@ impl Round {
             }
         }
         round.defer_corrections();
+        round.later.sort_by_key(|(_, place)| *place);
         round
     }
 
-    /// A correction is checked against what is stored, so it cannot stand beside the record that it corrects.
+    /// A correction is checked against what is stored, so it cannot stand beside the record that it corrects. It does not
+    /// wait for another correction, which cannot be corrected: two that name each other would wait for ever.
     fn defer_corrections(&mut self) {
-        let waits: Vec<usize> = self
-            .records
-            .iter()
-            .enumerate()
-            .filter(|(_, new)| new.record.corrects.as_ref().is_some_and(|target| self.holds(new, target)))
-            .map(|(index, _)| index)
-            .collect();
-        for index in waits.into_iter().rev() {
-            let new = self.records.remove(index);
-            let places = std::mem::take(&mut self.places);
-            for (of, place) in places {
-                match of.cmp(&index) {
-                    std::cmp::Ordering::Less => self.places.push((of, place)),
-                    std::cmp::Ordering::Equal => self.later.push((new.clone(), place)),
-                    std::cmp::Ordering::Greater => self.places.push((of - 1, place)),
-                }
+        let waits =
+            |new: &NewRecord| new.record.corrects.as_ref().is_some_and(|id| self.holds_original(new, id));
+        let waiting: Vec<bool> = self.records.iter().map(waits).collect();
+        if !waiting.contains(&true) {
+            return;
+        }
+        let mut staying = Vec::with_capacity(self.records.len());
+        // For each record its place among those that stay, or itself when it waits.
+        let mut fates = Vec::with_capacity(self.records.len());
+        for (new, waits) in std::mem::take(&mut self.records).into_iter().zip(waiting) {
+            if waits {
+                fates.push(Err(new));
+            } else {
+                fates.push(Ok(staying.len()));
+                staying.push(new);
+            }
+        }
+        self.records = staying;
+        for (of, place) in std::mem::take(&mut self.places) {
+            match &fates[of] {
+                Ok(of) => self.places.push((*of, place)),
+                Err(new) => self.later.push((new.clone(), place)),
             }
         }
     }
 
-    fn holds(&self, correction: &NewRecord, target: &str) -> bool {
+    fn holds_original(&self, correction: &NewRecord, target: &str) -> bool {
         let key = RecordKey { record_id: target.to_owned(), ..correction.record.key.clone() };
-        self.records.binary_search_by(|new| new.record.key.cmp(&key)).is_ok()
+        let found = self.records.binary_search_by(|new| new.record.key.cmp(&key));
+        found.is_ok_and(|at| self.records[at].record.corrects.is_none())
     }
 }
 
@@ -136,5 +145,23 @@ mod tests {
         assert_eq!(messages, [(0, 1), (1, 2)]);
         let later: Vec<_> = round.later.iter().map(|(_, place)| place.message).collect();
         assert_eq!(later, [0]);
+    }
+
+    /// Catches a round that stores nothing and leaves everything for later: the writer would go round for ever.
+    #[test]
+    fn corrections_that_name_each_other_or_themselves_wait_for_nothing() {
+        let round = fold(vec![new("a", -1, Some("b")), new("b", -1, Some("a")), new("c", -1, Some("c"))]);
+        assert_eq!(ids(&round), ["a", "b", "c"]);
+        assert!(round.later.is_empty());
+    }
+
+    /// Catches deciding by what happened to be put aside first.
+    #[test]
+    fn what_waits_keeps_the_order_of_arrival() {
+        let arrived = vec![new("fix", -1, Some("a")), new("a", 5, None), new("fix", -2, Some("a"))];
+        let round = fold(arrived);
+        let later: Vec<_> = round.later.iter().map(|(_, place)| place.message).collect();
+        assert_eq!(later, [0, 2]);
+        assert_eq!(ids(&Round::fold(round.later)), ["fix"]);
     }
 }
