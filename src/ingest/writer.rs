@@ -3,6 +3,7 @@
 //! There is no timer: a writer that is idle takes whatever is there, so a lone message waits for nothing but its own
 //! COMMIT, and under load a batch fills while the one before is being committed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -114,43 +115,49 @@ impl Writer {
     async fn write(
         &mut self,
         records: &[NewRecord],
-        parked: Vec<ParkedRecord>,
+        mut parked: Vec<ParkedRecord>,
     ) -> Vec<(KeyOutcome, DateTime<Utc>)> {
         let mut outcomes = Vec::with_capacity(records.len());
-        let mut parked = parked;
-        // Ranges still to be written; the first one is on top.
-        let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
-        ranges.push(0..records.len());
+        // Ranges still to be written, the next one on top.
+        let mut ranges = Vec::from([0..records.len()]);
         while let Some(range) = ranges.pop() {
             match self.commit(&records[range.clone()], &parked).await {
                 Ok(outcome) => {
                     parked.clear();
                     outcomes.extend(outcome.keys.into_iter().map(|key| (key, outcome.processed_at)));
                 }
-                Err(refused) if range.len() <= 1 => {
-                    let rejection = Rejection::new(RejectionCode::RefusedByDatabase, "", refused.to_string());
-                    if let Some(new) = records[range].first() {
-                        parked.push(new.parked(rejection.clone()));
-                    } else {
-                        // The parked ones themselves are refused, which a defect alone can cause.
-                        error!(error = %refused, dropped = parked.len(), "parked records could not be kept");
-                        parked.clear();
-                        continue;
-                    }
-                    let now = self.shared.clock.now();
-                    outcomes.push((KeyOutcome::Rejected(rejection), now));
-                    if ranges.is_empty() {
-                        ranges.push(records.len()..records.len());
-                    }
+                // The parked ones may be what is refused, so no record is judged in their company.
+                Err(_) if !parked.is_empty() => {
+                    self.park(&std::mem::take(&mut parked)).await;
+                    ranges.push(range);
                 }
-                Err(_) => {
-                    let middle = range.start + range.len() / 2;
-                    ranges.push(middle..range.end);
-                    ranges.push(range.start..middle);
+                Err(_) if range.len() > 1 => ranges.extend(halves(&range)),
+                Err(refused) => {
+                    let rejection = Rejection::new(RejectionCode::RefusedByDatabase, "", refused.to_string());
+                    parked.extend(records[range].iter().map(|new| new.parked(rejection.clone())));
+                    outcomes.push((KeyOutcome::Rejected(rejection), self.shared.clock.now()));
                 }
             }
         }
+        self.park(&parked).await;
         outcomes
+    }
+
+    /// Commits parked records alone. One whose texts PostgreSQL refuses is kept with the part of them that it takes.
+    async fn park(&mut self, parked: &[ParkedRecord]) {
+        let mut ranges = Vec::from([0..parked.len()]);
+        while let Some(range) = ranges.pop().filter(|range| !range.is_empty()) {
+            match self.commit(&[], &parked[range.clone()]).await {
+                Ok(_) => {}
+                Err(_) if range.len() > 1 => ranges.extend(halves(&range)),
+                Err(_) => {
+                    let plain = in_ascii(&parked[range.start]);
+                    if let Err(refused) = self.commit(&[], &[plain]).await {
+                        error!(error = %refused, record = ?parked[range.start], "a refused record could not be parked");
+                    }
+                }
+            }
+        }
     }
 
     /// One transaction, repeated until it is committed or one of its rows is refused.
@@ -211,4 +218,23 @@ impl Writer {
         *next += 1;
         Ok(*next - 1)
     }
+}
+
+/// Both halves, the first one last, which is on top of the stack.
+fn halves(range: &Range<usize>) -> [Range<usize>; 2] {
+    let middle = range.start + range.len() / 2;
+    [middle..range.end, range.start..middle]
+}
+
+/// For a database whose encoding does not know every character (22P05).
+fn in_ascii(parked: &ParkedRecord) -> ParkedRecord {
+    let plain = |text: &str| text.replace(|c: char| !c.is_ascii(), "?");
+    let mut parked = parked.clone();
+    parked.record_id = parked.record_id.as_deref().map(plain);
+    for fault in &mut parked.rejection.faults {
+        fault.message = plain(&fault.message);
+    }
+    parked.provenance.sender = plain(&parked.provenance.sender).into();
+    parked.provenance.topic = plain(&parked.provenance.topic).into();
+    parked
 }

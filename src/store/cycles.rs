@@ -20,11 +20,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (iccids, moments): (Vec<&str>, Vec<DateTime<Utc>>) =
             records.map(|record| (record.key.iccid.as_str(), record.period_start)).unzip();
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        INVENTORY_SHARED.rows(&tx, self.mode, &[]).await?;
-        ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &moments, &now]).await?;
-        Ok(tx.commit().await?)
+        self.in_time(async |client| {
+            let tx = client.transaction().await?;
+            INVENTORY_SHARED.rows(&tx, self.mode, &[]).await?;
+            ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &moments, &now]).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     /// Archives cycles that have ended and begins the next ones, until none is due. Returns the number of SIMs.

@@ -34,8 +34,7 @@ impl StoreError {
     /// Unknown failures are retried: waiting loses nothing, parking good records would.
     pub fn remedy(&self) -> Remedy {
         match self.sql_state() {
-            // 23514 without a constraint name is "no partition of relation found for row": the partition is to be made.
-            Some(state) if state == &SqlState::CHECK_VIOLATION && !self.names_constraint() => Remedy::Retry,
+            _ if self.lacks_partition() => Remedy::Retry,
             Some(state) if state.code().starts_with("22") || state.code().starts_with("23") => {
                 Remedy::Isolate
             }
@@ -53,9 +52,15 @@ impl StoreError {
         matches!(self.code(), Some("40001" | "40P01"))
     }
 
-    /// A record fell into a month that has no partition.
+    /// A record fell into a month that has no partition: 23514 that names the table and no constraint. The message is in
+    /// the server's language; a trigger that raises 23514 names neither.
     pub(crate) fn lacks_partition(&self) -> bool {
-        self.sql_state() == Some(&SqlState::CHECK_VIOLATION) && !self.names_constraint()
+        let Self::Postgres(error) = self else { return false };
+        error.as_db_error().is_some_and(|db| {
+            db.code() == &SqlState::CHECK_VIOLATION
+                && db.constraint().is_none()
+                && db.table() == Some("usage_records")
+        })
     }
 
     /// The five characters of PostgreSQL's error code, when the server sent one.
@@ -69,10 +74,6 @@ impl StoreError {
             Self::Pool(deadpool_postgres::PoolError::Backend(error)) => error.code(),
             _ => None,
         }
-    }
-
-    fn names_constraint(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.as_db_error().is_some_and(|db| db.constraint().is_some()))
     }
 }
 

@@ -28,6 +28,7 @@ use directory::SimDirectory;
 pub use error::{Remedy, StoreError};
 pub use migrations::{Migrated, MigrationError};
 use statement::{Statement, StatementMode, statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 pub(crate) use writes::WRITE_ID_BLOCK;
 
 /// Where a database is and who we are there.
@@ -61,8 +62,13 @@ pub struct Store {
     pool: Pool,
     mode: StatementMode,
     timeout: Duration,
+    /// To cancel a statement takes a connection of its own.
+    tls: MakeRustlsConnect,
     directory: Arc<SimDirectory>,
 }
+
+/// A cancellation that does not get through by then is not waited for.
+const CANCEL_WITHIN: Duration = Duration::from_secs(1);
 
 static PING: Statement = statement!("ping");
 
@@ -80,7 +86,8 @@ impl Store {
             postgres.application_name("simbridge");
         }
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(postgres, tls::connector(options.ca_file.as_deref())?, recycling);
+        let tls = tls::connector(options.ca_file.as_deref())?;
+        let manager = Manager::from_config(postgres, tls.clone(), recycling);
         let pool = Pool::builder(manager)
             .max_size(options.pool_size)
             .runtime(Runtime::Tokio1)
@@ -92,7 +99,7 @@ impl Store {
             .build()
             .map_err(|error| StoreError::Config(error.to_string()))?;
         let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
-        Ok(Self { pool, mode, timeout: options.statement_timeout, directory: Arc::default() })
+        Ok(Self { pool, mode, timeout: options.statement_timeout, tls, directory: Arc::default() })
     }
 
     /// One round trip.
@@ -108,6 +115,23 @@ impl Store {
     /// Closes the connections; nothing works after that.
     pub fn close(&self) {
         self.pool.close();
+    }
+
+    /// Runs a transaction of the write path. When it takes too long, its statement is cancelled and its connection closed,
+    /// because its state is unknown: left alone, it would hold locks and a connection for as long as it waits.
+    async fn in_time<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut client = self.client().await?;
+        if let Ok(result) = tokio::time::timeout(self.timeout, work(&mut client)).await {
+            return result;
+        }
+        let abandoned = Object::take(client);
+        let cancel = abandoned.cancel_token();
+        // Best effort: a server that is gone needs no cancelling.
+        tokio::time::timeout(CANCEL_WITHIN, cancel.cancel_query(self.tls.clone())).await.ok();
+        Err(StoreError::Timeout(self.timeout.as_secs()))
     }
 
     async fn client(&self) -> Result<Object, StoreError> {

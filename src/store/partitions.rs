@@ -48,8 +48,10 @@ impl Store {
         earliest: DateTime<Utc>,
         latest: DateTime<Utc>,
     ) -> Result<i32, StoreError> {
-        let client = self.client().await?;
-        let rows = ENSURE_PARTITIONS.rows(&client, self.mode, &[&earliest, &latest]).await?;
-        Ok(rows[0].get(0))
+        self.in_time(async |client| {
+            let rows = ENSURE_PARTITIONS.rows(&*client, self.mode, &[&earliest, &latest]).await?;
+            Ok(rows[0].get(0))
+        })
+        .await
     }
 }

@@ -19,6 +19,7 @@ static IMPORT_SIMS: Statement = statement!(
     FLOAT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY, INT2_ARRAY,
 );
 static OWN_SIMS: Statement = statement!("own_sims", TEXT_ARRAY, TIMESTAMPTZ);
+static RESTAMP_RECORDS: Statement = statement!("restamp_records", TEXT_ARRAY, TIMESTAMPTZ);
 static ENSURE_CYCLES: Statement = statement!("ensure_cycles", TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ);
 static ATTACH_RECORDS: Statement = statement!("attach_records", TEXT_ARRAY, TIMESTAMPTZ);
 static LIST_SIMS: Statement = statement!("list_sims", INT4, TEXT, INT8);
@@ -96,6 +97,7 @@ impl Store {
         let stored = self.import_rows(&tx, tenant, rows).await?;
         let iccids: Vec<&str> = stored.iter().map(|(iccid, _)| iccid.as_str()).collect();
         OWN_SIMS.execute(&tx, self.mode, &[&iccids, &now]).await?;
+        RESTAMP_RECORDS.execute(&tx, self.mode, &[&iccids, &now]).await?;
         ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &vec![now; iccids.len()], &now]).await?;
         let attached: i64 = ATTACH_RECORDS.rows(&tx, self.mode, &[&iccids, &now]).await?[0].get(0);
         tx.commit().await?;

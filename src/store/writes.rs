@@ -56,9 +56,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database cannot be reached.
     pub(crate) async fn next_write_ids(&self) -> Result<i64, StoreError> {
-        let client = self.client().await?;
-        let rows = NEXT_WRITE_IDS.rows(&client, self.mode, &[]).await?;
-        Ok(rows[0].get(0))
+        self.in_time(async |client| {
+            let rows = NEXT_WRITE_IDS.rows(&*client, self.mode, &[]).await?;
+            Ok(rows[0].get(0))
+        })
+        .await
     }
 
     /// Stores a batch, whole or not at all, and returns after COMMIT.
@@ -68,24 +70,16 @@ impl Store {
     /// error is ambiguous: then the next attempt needs a new id and this one in [`WriteBatch::earlier`].
     pub async fn write(&self, batch: WriteBatch<'_>, now: DateTime<Utc>) -> Result<WriteOutcome, StoreError> {
         for _ in 0..CYCLE_ROUNDS {
-            let mut client = self.client().await?;
-            match tokio::time::timeout(self.timeout, self.attempt(&mut client, batch)).await {
-                Ok(Ok(Attempt::Committed(outcome))) => return Ok(outcome),
-                Ok(Ok(Attempt::CyclesMissing)) => {
-                    drop(client);
+            match self.in_time(async |client| self.attempt(client, batch).await).await {
+                Ok(Attempt::Committed(outcome)) => return Ok(outcome),
+                Ok(Attempt::CyclesMissing) => {
                     self.directory.forget(batch.records);
                     self.ensure_cycles(batch.records.iter().map(|new| &new.record), now).await?;
                 }
-                Ok(Err(error)) if error.lacks_partition() => {
-                    drop(client);
+                Err(error) if error.lacks_partition() => {
                     self.ensure_partitions_for(batch.records.iter().map(|new| &new.record)).await?;
                 }
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {
-                    // In an unknown state, so it is closed instead of going back to the pool.
-                    drop(Object::take(client));
-                    return Err(StoreError::Timeout(self.timeout.as_secs()));
-                }
+                Err(error) => return Err(error),
             }
         }
         Err(StoreError::CyclesMissing(CYCLE_ROUNDS))

@@ -1,7 +1,8 @@
 -- store::sims: notes from when on tenant, carrier and plan of SIMs count, where they differ from what counted until now
+-- A clock that was set back must not date a change before the one that it follows.
 -- The first row of a SIM counts from the beginning of time: it owns what was received before it was provisioned.
 INSERT INTO sim_ownership (iccid, valid_from, tenant_id, sim_id, carrier_id, rate_plan_id)
-SELECT s.iccid, CASE WHEN newest.iccid IS NULL THEN '-infinity' ELSE $2 END, s.tenant_id, s.sim_id, s.carrier_id,
+SELECT s.iccid, CASE WHEN newest.iccid IS NULL THEN '-infinity' ELSE greatest($2, newest.valid_from) END, s.tenant_id, s.sim_id, s.carrier_id,
        s.rate_plan_id
 FROM provisioned_sims s
 LEFT JOIN LATERAL (
