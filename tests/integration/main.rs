@@ -6,6 +6,7 @@ mod harness;
 mod config;
 mod crash;
 mod database_away;
+mod duplicates;
 mod failures;
 mod mosquitto;
 mod pipeline;

@@ -73,6 +73,23 @@ impl TestDatabase {
             .collect()
     }
 
+    /// A second instance's way to this database.
+    pub(crate) fn another_store(&self) -> Store {
+        store(TestServer::shared().config_for(&self.name))
+    }
+
+    pub(crate) async fn import_at(&self, at: &str, rows: &[SimRow]) -> Imported {
+        let at = super::pipeline::time(at);
+        self.store.import_sims(TENANT, rows, at).await.expect("the import succeeds")
+    }
+
+    /// A further tenant.
+    pub(crate) async fn tenant(&self, name: &str, time_zone: &str) -> TenantId {
+        let sql = "INSERT INTO tenants (name, time_zone) VALUES ($1, $2) RETURNING id";
+        let row = self.client.query_one(sql, &[&name, &time_zone]).await.expect("a tenant");
+        TenantId(row.get(0))
+    }
+
     pub(crate) async fn import(&self, rows: &[SimRow]) -> Imported {
         self.store.import_sims(TENANT, rows, now()).await.expect("the import succeeds")
     }
