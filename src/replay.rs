@@ -1,22 +1,18 @@
-//! A parked record takes its way again: decoded by today's rules, stored by the pipeline that stores everything else.
+//! A parked record is tried again: decoded by today's rules, stored by the transaction that stores everything else.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::domain::Clock;
-use crate::ingest::metrics::IngestMetrics;
-use crate::ingest::queue::{Message, Receipt, RecordReceipt, RecordStatus, Sender, Via};
+use crate::domain::{Clock, Provenance};
+use crate::ingest::queue::{RecordReceipt, RecordStatus, Via};
+use crate::ingest::round::{Place, Round};
 use crate::ingest::topics::UsageTopics;
-use crate::ingest::{self, DatabaseState, PipelineOptions};
 use crate::payload::{self, Envelope};
 use crate::store::quarantine::{QuarantineEntry, Resolution};
-use crate::store::{Store, StoreError};
+use crate::store::{KeyOutcome, NewRecord, Remedy, Store, StoreError, WriteBatch, WriteOutcome};
 
 /// Replays parked records.
 pub struct Replay<'a> {
@@ -34,18 +30,16 @@ pub enum ReplayError {
     NotParked(String),
     #[error("still cannot be stored: {0}")]
     StillRefused(String),
-    #[error("the pipeline ended before it was stored")]
-    Stopped,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Replay<'_> {
     /// Stores one entry, with `mended` in place of its payload if given, and marks it replayed. All records of the payload
-    /// are stored or none.
+    /// are stored or none; only corrections of records in the same payload follow in a transaction of their own.
     ///
     /// # Errors
-    /// [`ReplayError`]; the entry stays parked then.
+    /// [`ReplayError`]; the entry stays parked then, and nothing is added to the quarantine.
     pub async fn run(
         &self,
         entry: &QuarantineEntry,
@@ -54,79 +48,74 @@ impl Replay<'_> {
         if entry.state != "parked" {
             return Err(ReplayError::NotParked(entry.state.clone()));
         }
-        let message = self.message(entry, mended.unwrap_or_else(|| entry.payload.clone()));
-        self.check(&message)?;
-        let receipt = self.store(message).await?;
-        for record in &receipt.records {
-            if let RecordStatus::Parked(rejection) = &record.status {
-                return Err(ReplayError::StillRefused(rejection.to_string()));
+        let mut arrived = self.decode(entry, &mended.unwrap_or_else(|| entry.payload.clone()))?;
+        let mut receipts: Vec<Option<RecordReceipt>> = vec![None; arrived.len()];
+        while !arrived.is_empty() {
+            let round = Round::fold(arrived);
+            if let Some((new, _)) = round.later.iter().find(|(new, _)| new.record.corrects.is_none()) {
+                let id = &new.record.key.record_id;
+                return Err(ReplayError::StillRefused(format!(
+                    "recordId {id} stands there twice, with other content"
+                )));
             }
+            let outcome = self.write(&round.records).await?;
+            for (of, place) in &round.places {
+                let record_id = Some(round.records[*of].record.key.record_id.clone());
+                let status = match &outcome.keys[*of] {
+                    KeyOutcome::Stored => RecordStatus::Stored { processed_at: outcome.processed_at },
+                    KeyOutcome::Duplicate(at) => RecordStatus::Duplicate { processed_at: *at },
+                    KeyOutcome::Rejected(why) => return Err(ReplayError::StillRefused(why.to_string())),
+                };
+                receipts[place.element] = Some(RecordReceipt { record_id, status });
+            }
+            arrived = round.later;
         }
         self.store.resolve_quarantine(entry.id, Resolution::Replayed).await?;
-        Ok(receipt.records)
+        Ok(receipts.into_iter().flatten().collect())
     }
 
-    fn message(&self, entry: &QuarantineEntry, payload: Bytes) -> Message {
+    fn decode(
+        &self,
+        entry: &QuarantineEntry,
+        payload: &Bytes,
+    ) -> Result<Vec<(NewRecord, Place)>, ReplayError> {
         let topics = UsageTopics::parse(&self.config.mqtt.topics).ok();
-        let topic_iccid = topics
-            .as_ref()
-            .and_then(|topics| topics.classify(&entry.topic))
-            .and_then(|topic| topic.iccid.map(str::to_owned));
-        let sender = Sender {
+        let topic = topics.as_ref().and_then(|topics| topics.classify(&entry.topic));
+        let envelope = Envelope {
             tenant: entry.tenant,
+            topic_iccid: topic.and_then(|topic| topic.iccid),
             may_correct: self.allow_corrections,
-            via: Via::Replay,
-            name: entry.sender.clone(),
+            now: self.clock.now(),
         };
-        Message {
-            sender: Arc::new(sender),
-            topic: entry.topic.clone(),
-            topic_iccid,
-            payload,
-            received_at: self.clock.now(),
-            acknowledge: None,
-        }
+        let provenance = Provenance {
+            via: Via::Replay.as_str(),
+            sender: Arc::from(entry.sender.as_str()),
+            topic: Arc::from(entry.topic.as_str()),
+            payload: payload.clone(),
+        };
+        let decoded = payload::decode(payload, envelope, &self.config.ingest.payload_limits());
+        let taken = decoded.elements.into_iter().enumerate().map(|(index, element)| {
+            let record = element.result.map_err(|bad| ReplayError::StillRefused(bad.to_string()))?;
+            let fingerprint = record.fingerprint();
+            let new = NewRecord { record, fingerprint, provenance: provenance.clone() };
+            Ok((new, Place { message: 0, element: index }))
+        });
+        taken.collect()
     }
 
-    /// A payload that is still at fault is not sent on its way, or it would be parked a second time.
-    fn check(&self, message: &Message) -> Result<(), ReplayError> {
-        let envelope = Envelope {
-            tenant: message.sender.tenant,
-            topic_iccid: message.topic_iccid.as_deref(),
-            may_correct: self.allow_corrections,
-            now: message.received_at,
-        };
-        let limits = self.config.ingest.payload_limits();
-        for element in payload::decode(&message.payload, envelope, &limits).elements {
-            if let Err(bad) = element.result {
-                return Err(ReplayError::StillRefused(bad.to_string()));
+    /// All of the records, or none when one of them is refused.
+    async fn write(&self, records: &[NewRecord]) -> Result<WriteOutcome, ReplayError> {
+        loop {
+            let write_id = self.store.next_write_ids().await?;
+            let batch = WriteBatch { write_id, earlier: &[], records, parked: &[], all_or_none: true };
+            match self.store.write(batch, self.clock.now()).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_contention() => {}
+                Err(error) if error.remedy() == Remedy::Isolate => {
+                    return Err(ReplayError::StillRefused(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
-    }
-
-    async fn store(&self, mut message: Message) -> Result<Receipt, ReplayError> {
-        let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
-        let options = PipelineOptions { writers: 1, ..self.config.ingest.pipeline_options() };
-        let queue = ingest::start(
-            &options,
-            self.store.clone(),
-            self.clock,
-            Arc::new(IngestMetrics::default()),
-            DatabaseState::default(),
-            &tasks,
-            &hard,
-        );
-        let (done, receipt) = oneshot::channel();
-        message.acknowledge = Some(Box::new(move |receipt| {
-            // The receiver waits below until this is called or the pipeline has ended.
-            done.send(receipt).ok();
-        }));
-        queue.send(message).await.map_err(|_| ReplayError::Stopped)?;
-        drop(queue);
-        let receipt = receipt.await.map_err(|_| ReplayError::Stopped)?;
-        tasks.close();
-        tasks.wait().await;
-        Ok(receipt)
     }
 }

@@ -205,7 +205,7 @@ impl Writer {
             Some(id) => id,
             None => *write_id.insert(self.next_write_id().await?),
         };
-        let batch = WriteBatch { write_id: id, earlier, records, parked };
+        let batch = WriteBatch { write_id: id, earlier, records, parked, all_or_none: false };
         self.shared.store.write(batch, self.shared.clock.now()).await
     }
 

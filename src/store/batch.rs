@@ -35,6 +35,8 @@ pub struct WriteBatch<'b> {
     pub earlier: &'b [i64],
     pub records: &'b [NewRecord],
     pub parked: &'b [ParkedRecord],
+    /// When a record is refused, none is stored and none parked; the outcome tells which.
+    pub all_or_none: bool,
 }
 
 /// What became of one key.

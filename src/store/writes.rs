@@ -96,7 +96,7 @@ impl Store {
                 tx.commit().await.map_err(StoreError::CommitUnconfirmed)?;
                 Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
             }
-            Ok(Step::CommittedBefore { processed_at }) => {
+            Ok(Step::NothingToCommit { processed_at }) => {
                 tx.rollback().await?;
                 Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
             }
@@ -114,8 +114,13 @@ impl Store {
 }
 
 enum Step {
-    Commit { processed_at: DateTime<Utc> },
-    CommittedBefore { processed_at: DateTime<Utc> },
+    Commit {
+        processed_at: DateTime<Utc>,
+    },
+    /// An earlier attempt was committed, or all were to be stored and one is refused.
+    NothingToCommit {
+        processed_at: DateTime<Utc>,
+    },
     MakeCycles,
 }
 
@@ -134,11 +139,14 @@ struct Write<'a> {
 impl Write<'_> {
     async fn run(&mut self) -> Result<Step, StoreError> {
         if let Some(processed_at) = self.claim().await? {
-            return Ok(Step::CommittedBefore { processed_at });
+            return Ok(Step::NothingToCommit { processed_at });
         }
         self.check_corrections().await?;
         // A batch without a stored record has no time of its own; nobody is told it.
         let mut processed_at = DateTime::UNIX_EPOCH;
+        if self.batch.all_or_none && self.keys.iter().any(|key| matches!(key, KeyOutcome::Rejected(_))) {
+            return Ok(Step::NothingToCommit { processed_at });
+        }
         if self.claimed().next().is_some() {
             match self.insert().await? {
                 Some(at) => processed_at = at,
