@@ -10,4 +10,5 @@ mod duplicates;
 mod failures;
 mod mosquitto;
 mod pipeline;
+mod quarantine;
 mod storm;
