@@ -119,7 +119,7 @@ impl Writer {
     ) -> Vec<(KeyOutcome, DateTime<Utc>)> {
         let mut outcomes = Vec::with_capacity(records.len());
         // Ranges still to be written, the next one on top.
-        let mut ranges = Vec::from([0..records.len()]);
+        let mut ranges = std::iter::once(0..records.len()).collect::<Vec<_>>();
         while let Some(range) = ranges.pop() {
             match self.commit(&records[range.clone()], &parked).await {
                 Ok(outcome) => {
@@ -145,7 +145,7 @@ impl Writer {
 
     /// Commits parked records alone. One whose texts PostgreSQL refuses is kept with the part of them that it takes.
     async fn park(&mut self, parked: &[ParkedRecord]) {
-        let mut ranges = Vec::from([0..parked.len()]);
+        let mut ranges = std::iter::once(0..parked.len()).collect::<Vec<_>>();
         while let Some(range) = ranges.pop().filter(|range| !range.is_empty()) {
             match self.commit(&[], &parked[range.clone()]).await {
                 Ok(_) => {}

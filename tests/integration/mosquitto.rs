@@ -2,7 +2,8 @@
 
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::harness::bridge::{BridgeOptions, BridgeProcess, simbridge};
@@ -195,13 +196,15 @@ async fn bad_records_cost_neither_their_neighbours_nor_the_session_anything() {
     assert_eq!(parked.len(), bad.len(), "{parked:#?}");
     assert!(parked.iter().all(|line| line.len() > 20), "each says why: {parked:#?}");
 
-    // 300 KB is more than a packet may have: that connection is closed, and nobody else's.
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), "x".repeat(300_000)).expect("it is ours");
-    let path = file.path().to_string_lossy().into_owned();
-    let large = ["-q", "1", "-V", "mqttv5", "-t", &topic, "-f", &path];
-    let output = tokio::time::timeout(PATIENCE, mosquitto("mosquitto_pub", &bridge, &large).output());
-    assert!(!output.await.expect("in time").expect("it starts").status.success());
+    // 300 KB is more than a packet may have: that connection is closed with the reason, and nobody else's.
+    let mut socket = TcpStream::connect(bridge.mqtt).await.expect("it listens");
+    let connect = [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, b'x'];
+    let publish_of_300_kb = [0x30, 0xe0, 0xa7, 0x12];
+    socket.write_all(&[&connect[..], &publish_of_300_kb].concat()).await.expect("it reads");
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("in time").expect("an end");
+    let connack_length = 2 + usize::from(answer[1]);
+    assert_eq!((answer[0], answer[connack_length], answer[connack_length + 2]), (0x20, 0xe0, 0x95));
     succeeds(publish(&bridge, "1", "mqttv5", &record("after", 0, 1, 1))).await;
     database.assert_reconciled().await;
     assert_eq!(bridge.terminate().await, Some(0));

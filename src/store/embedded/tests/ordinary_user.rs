@@ -20,7 +20,13 @@ fn as_ordinary_user(place: &Place, role: &str, data: &Path) -> (u32, String) {
         uid = nobody.uid.as_raw();
         role.uid(uid).gid(nobody.gid.as_raw()).current_dir("/");
     }
-    let done = role.output().unwrap();
+    let done = loop {
+        match role.output() {
+            // Another test forked while the copy was open for writing, and its child has not yet replaced itself.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            done => break done.unwrap(),
+        }
+    };
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
     (uid, said)
