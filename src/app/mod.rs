@@ -89,7 +89,8 @@ pub struct Bridge {
     /// Where the broker listens, when it does.
     pub mqtt_addr: Option<SocketAddr>,
     pub http_addr: Option<SocketAddr>,
-    database: Database,
+    /// Set as the last step of the start; until then the start itself closes it.
+    database: Option<Database>,
     readiness: Arc<api::Readiness>,
     /// Stops intake; what was received is committed and acknowledged.
     soft: CancellationToken,
@@ -119,7 +120,7 @@ impl Bridge {
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
         let database = Database::open(config, Owner::Serve).await?;
         match Self::start_on(config, options, &database, mqtt, http).await {
-            Ok(started) => Ok(started.with(database)),
+            Ok(bridge) => Ok(Self { database: Some(database), ..bridge }),
             Err(error) => {
                 database.close().await;
                 Err(error)
@@ -133,7 +134,7 @@ impl Bridge {
         database: &Database,
         mqtt: Option<TcpListener>,
         http: Option<TcpListener>,
-    ) -> Result<Started, StartError> {
+    ) -> Result<Self, StartError> {
         let store = database.store.clone();
         let now = options.clock.now();
         store.migrate().await?;
@@ -187,7 +188,8 @@ impl Bridge {
         ));
         intake_tasks.close();
         reader_tasks.close();
-        Ok(Started {
+        Ok(Self {
+            database: None,
             store,
             metrics,
             mqtt_addr,
@@ -224,42 +226,10 @@ impl Bridge {
         self.intake_tasks.wait().await;
         self.readers.cancel();
         self.reader_tasks.wait().await;
-        self.database.close().await;
-        info!("stopped");
-    }
-}
-
-/// A bridge that does not own its database yet.
-struct Started {
-    store: Store,
-    metrics: Arc<Metrics>,
-    mqtt_addr: Option<SocketAddr>,
-    http_addr: Option<SocketAddr>,
-    readiness: Arc<api::Readiness>,
-    soft: CancellationToken,
-    hard: CancellationToken,
-    readers: CancellationToken,
-    intake_tasks: TaskTracker,
-    reader_tasks: TaskTracker,
-    grace: Duration,
-}
-
-impl Started {
-    fn with(self, database: Database) -> Bridge {
-        Bridge {
-            store: self.store,
-            metrics: self.metrics,
-            mqtt_addr: self.mqtt_addr,
-            http_addr: self.http_addr,
-            database,
-            readiness: self.readiness,
-            soft: self.soft,
-            hard: self.hard,
-            readers: self.readers,
-            intake_tasks: self.intake_tasks,
-            reader_tasks: self.reader_tasks,
-            grace: self.grace,
+        if let Some(database) = self.database {
+            database.close().await;
         }
+        info!("stopped");
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::RejectionCode;
 
-use super::queue::{RecordStatus, Via};
+use super::receipt::{RecordStatus, Via};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ViaLabel {

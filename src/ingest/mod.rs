@@ -5,6 +5,7 @@ mod database;
 mod intake;
 pub mod metrics;
 pub mod queue;
+mod receipt;
 pub mod round;
 pub mod topics;
 mod writer;
