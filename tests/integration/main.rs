@@ -4,11 +4,16 @@
 mod harness;
 
 mod config;
+mod corrections;
+mod counters;
 mod crash;
+mod cycles;
 mod database_away;
 mod duplicates;
 mod failures;
+mod isolation;
 mod mosquitto;
+mod outage;
 mod pipeline;
 mod quarantine;
 mod storm;

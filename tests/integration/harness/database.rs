@@ -75,7 +75,11 @@ impl TestDatabase {
 
     /// A second instance's way to this database.
     pub(crate) fn another_store(&self) -> Store {
-        store(TestServer::shared().config_for(&self.name))
+        store(self.another_config())
+    }
+
+    pub(crate) fn another_config(&self) -> tokio_postgres::Config {
+        TestServer::shared().config_for(&self.name)
     }
 
     pub(crate) async fn import_at(&self, at: &str, rows: &[SimRow]) -> Imported {

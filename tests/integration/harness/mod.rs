@@ -5,6 +5,7 @@ pub(crate) mod database;
 pub(crate) mod durable;
 pub(crate) mod fleet;
 pub(crate) mod pipeline;
+pub(crate) mod proxy;
 pub(crate) mod server;
 
 use std::time::Duration;

@@ -74,18 +74,9 @@ impl TestPipeline {
         iccid: Option<&str>,
         payload: impl Into<Bytes>,
     ) -> oneshot::Receiver<Receipt> {
-        let (done, receipt) = oneshot::channel();
-        let message = Message {
-            sender: Arc::new(sender),
-            topic: iccid.map_or("simportal/sims/usage/batch".into(), |i| format!("simportal/sims/{i}/usage")),
-            topic_iccid: iccid.map(str::to_owned),
-            payload: payload.into(),
-            received_at: self.clock.now(),
-            acknowledge: Some(Box::new(move |receipt| {
-                done.send(receipt).ok();
-            })),
-        };
-        self.queue.send(message).await.expect("the writers run");
+        let (message, receipt) = message(sender, iccid, payload, self.clock.now());
+        let sent = tokio::time::timeout(super::PATIENCE, self.queue.send(message)).await;
+        sent.expect("room in time").expect("the writers run");
         receipt
     }
 
@@ -116,6 +107,27 @@ impl TestPipeline {
         self.hard.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// A message and what will bring its receipt.
+pub(crate) fn message(
+    sender: Sender,
+    iccid: Option<&str>,
+    payload: impl Into<Bytes>,
+    received_at: DateTime<Utc>,
+) -> (Message, oneshot::Receiver<Receipt>) {
+    let (done, receipt) = oneshot::channel();
+    let message = Message {
+        sender: Arc::new(sender),
+        topic: iccid.map_or("simportal/sims/usage/batch".into(), |i| format!("simportal/sims/{i}/usage")),
+        topic_iccid: iccid.map(str::to_owned),
+        payload: payload.into(),
+        received_at,
+        acknowledge: Some(Box::new(move |receipt| {
+            done.send(receipt).ok();
+        })),
+    };
+    (message, receipt)
 }
 
 /// Waits for the decision about a message.

@@ -68,11 +68,15 @@ pub(crate) async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::
 }
 
 pub(crate) fn store(config: tokio_postgres::Config) -> Store {
+    store_with(config, Duration::from_secs(30))
+}
+
+pub(crate) fn store_with(config: tokio_postgres::Config, statement_timeout: Duration) -> Store {
     Store::new(StoreOptions {
         postgres: config,
         pool_size: 8,
         prepared_statements: true,
-        statement_timeout: Duration::from_secs(30),
+        statement_timeout,
         ca_file: None,
     })
     .expect("options fit")
