@@ -40,19 +40,12 @@ pub fn exit_on_next_signal(mut signals: Signals) {
 
 /// Runs a task without which the program is not what it claims to be. When it panics the process ends with 70: the service
 /// manager starts it afresh, and what was not acknowledged is sent again.
-pub(crate) async fn vital(name: &'static str, task: impl Future<Output = ()>) {
-    let _guard = EndOnPanic(name);
-    task.await;
-}
-
-struct EndOnPanic(&'static str);
-
-impl Drop for EndOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!(task = self.0, "a defect ended this task, and so the program");
-            std::process::exit(70);
-        }
+pub(crate) async fn vital(name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    if let Err(ended) = tokio::spawn(task).await
+        && ended.is_panic()
+    {
+        error!(task = name, "a defect ended this task, and so the program");
+        std::process::exit(70);
     }
 }
 

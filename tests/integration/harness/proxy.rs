@@ -117,7 +117,7 @@ async fn requests(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Un
 
 /// Passes on whole messages: a type, a length that counts itself, and the rest.
 async fn replies(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, shared: &Shared) {
-    let mut message = Vec::new();
+    let mut message = vec![0; 5];
     loop {
         message.resize(5, 0);
         if from.read_exact(&mut message).await.is_err() {
