@@ -1,2 +1,2 @@
--- store::embedded::database_exists
+-- store::embedded: whether the program's database exists
 SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = 'simbridge')

@@ -1,2 +1,2 @@
--- store: is anybody there
+-- store::ping: is anybody there
 SELECT 1
