@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::ingest::queue::{Acknowledge, Receipt};
@@ -16,12 +17,21 @@ use super::reply::{Verdict, outcome_json};
 
 /// Memory that an unacknowledged message costs besides its payload.
 const SLOT_OVERHEAD_BYTES: usize = 512;
+/// Unanswered messages of earlier connections that a session remembers. One that is forgotten is stored again when it
+/// is resent, which its key makes harmless.
+const MAX_ORPHANS: usize = 4096;
 
 /// Where the outcome of a message is asked for (MQTT 5 request/response).
 #[derive(Debug)]
 pub(super) struct ReplyTo {
     pub(super) topic: String,
     pub(super) correlation_data: Option<Bytes>,
+}
+
+impl ReplyTo {
+    fn bytes(&self) -> usize {
+        self.topic.len() + self.correlation_data.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// The outcome of a message, set once by whoever decides it.
@@ -32,7 +42,36 @@ pub(super) struct Outcome {
     pub(super) reply: Option<Bytes>,
 }
 
-type Pending = Arc<OnceLock<Outcome>>;
+/// `None` inside: the pipeline gave the message up, and nobody knows whether it is stored.
+type Pending = Arc<OnceLock<Option<Outcome>>>;
+
+/// The pipeline gave up the message whose turn it is. There is no answer to it; the client must send it again.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("given up")]
+pub(super) struct GivenUp;
+
+/// Decides a message, in whichever way it leaves the pipeline.
+struct Decision {
+    outcome: Pending,
+    signal: Arc<Notify>,
+    wants_reply: bool,
+}
+
+impl Decision {
+    fn decide(&self, receipt: &Receipt) {
+        let reply = self.wants_reply.then(|| outcome_json(receipt));
+        // It is called once, so the cell is empty.
+        let _ = self.outcome.set(Some(Outcome { verdict: Verdict::of(receipt), reply }));
+    }
+}
+
+impl Drop for Decision {
+    fn drop(&mut self) {
+        // Without effect when it was decided. Otherwise the client would wait for ever, and so would every resend.
+        let _ = self.outcome.set(None);
+        self.signal.notify_one();
+    }
+}
 
 /// A message that has not been answered yet.
 #[derive(Debug)]
@@ -50,7 +89,11 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.get()
+        self.outcome.get()?.as_ref()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.outcome.get().is_some_and(Option::is_none)
     }
 }
 
@@ -121,7 +164,7 @@ impl AckWindow {
             return self.slots.get(index).is_some_and(|slot| slot.digest == digest);
         }
         match self.orphans.remove(&key) {
-            Some(slot) if slot.digest == digest => {
+            Some(slot) if slot.digest == digest && !slot.is_given_up() => {
                 self.push(slot);
                 true
             }
@@ -131,7 +174,7 @@ impl AckWindow {
 
     /// Takes a message whose answer is known at once; it still waits for its turn.
     pub(super) fn push_decided(&mut self, arrival: Arrival, verdict: Verdict) {
-        let outcome = Arc::new(OnceLock::from(Outcome { verdict, reply: None }));
+        let outcome = Arc::new(OnceLock::from(Some(Outcome { verdict, reply: None })));
         self.push(Slot {
             answer: arrival.answer,
             received: arrival.received,
@@ -146,22 +189,22 @@ impl AckWindow {
     /// Takes a message on its way to the database and returns what the pipeline calls after COMMIT.
     pub(super) fn push_awaiting(&mut self, arrival: Arrival) -> Acknowledge {
         let outcome = Pending::default();
-        let (decide, signal, reply) = (outcome.clone(), self.signal.clone(), arrival.reply_to.is_some());
+        let decision = Decision {
+            outcome: outcome.clone(),
+            signal: self.signal.clone(),
+            wants_reply: arrival.reply_to.is_some(),
+        };
+        let reply_bytes = arrival.reply_to.as_ref().map_or(0, |to| to.bytes());
         self.push(Slot {
             answer: arrival.answer,
             received: arrival.received,
             usage: true,
             reply_to: arrival.reply_to,
             digest: arrival.digest,
-            charge: SLOT_OVERHEAD_BYTES + arrival.payload_bytes,
+            charge: SLOT_OVERHEAD_BYTES + arrival.payload_bytes + reply_bytes,
             outcome,
         });
-        Box::new(move |receipt: Receipt| {
-            let reply = reply.then(|| outcome_json(&receipt));
-            // The closure runs once, so the cell is empty.
-            let _ = decide.set(Outcome { verdict: Verdict::of(&receipt), reply });
-            signal.notify_one();
-        })
+        Box::new(move |receipt: Receipt| decision.decide(&receipt))
     }
 
     fn push(&mut self, slot: Slot) {
@@ -172,10 +215,16 @@ impl AckWindow {
         self.slots.push_back(slot);
     }
 
-    /// The next message whose turn it is and whose outcome is known.
-    pub(super) fn release(&mut self) -> Option<Slot> {
-        self.slots.front()?.outcome()?;
-        let slot = self.slots.pop_front()?;
+    /// The message whose turn it is, when its outcome is known.
+    pub(super) fn release(&mut self) -> Result<Option<Slot>, GivenUp> {
+        let Some(front) = self.slots.front() else { return Ok(None) };
+        if front.is_given_up() && front.answer.is_some() {
+            return Err(GivenUp);
+        }
+        if front.outcome.get().is_none() {
+            return Ok(None);
+        }
+        let Some(slot) = self.slots.pop_front() else { return Ok(None) };
         if let Some(answer) = slot.answer
             && self.pending.get(&key(answer)) == Some(&self.first)
         {
@@ -183,7 +232,7 @@ impl AckWindow {
         }
         self.first += 1;
         self.charged_bytes -= slot.charge;
-        Some(slot)
+        Ok(Some(slot))
     }
 
     /// The connection is gone: what it still waited for is answered when the client sends it again.
@@ -191,6 +240,11 @@ impl AckWindow {
         self.pending.clear();
         self.first += self.slots.len() as u64;
         self.charged_bytes = 0;
+        if self.orphans.len() + self.slots.len() > MAX_ORPHANS {
+            self.orphans.clear();
+        }
+        let excess = self.slots.len().saturating_sub(MAX_ORPHANS);
+        self.slots.drain(..excess);
         for slot in self.slots.drain(..) {
             if let Some(answer) = slot.answer {
                 self.orphans.insert(key(answer), slot);
@@ -218,7 +272,7 @@ mod tests {
     }
 
     fn released(window: &mut AckWindow) -> Vec<u16> {
-        std::iter::from_fn(|| window.release()).filter_map(|slot| slot.answer.map(|a| a.1)).collect()
+        std::iter::from_fn(|| window.release().unwrap()).filter_map(|slot| slot.answer.map(|a| a.1)).collect()
     }
 
     #[test]
@@ -256,6 +310,31 @@ mod tests {
         assert_eq!(released(&mut window), [0; 0], "nothing is answered before the client asks again");
         assert!(window.attach((AckType::PubAck, 7), 70));
         assert_eq!(released(&mut window), [7]);
+    }
+
+    #[test]
+    fn a_message_that_was_given_up_is_never_answered_and_not_attached_to() {
+        let mut window = AckWindow::default();
+        let first = window.push_awaiting(arrival(1, 10));
+        drop(window.push_awaiting(arrival(2, 20)));
+        assert!(window.release().unwrap().is_none(), "it is not its turn");
+        commit(first);
+        assert_eq!(window.release().unwrap().unwrap().answer, Some((AckType::PubAck, 1)));
+        assert!(window.release().is_err());
+        window.orphan_all();
+        assert!(!window.attach((AckType::PubAck, 2), 20));
+    }
+
+    #[test]
+    fn a_session_remembers_a_bounded_number_of_unanswered_messages() {
+        let mut window = AckWindow::default();
+        for round in 0..3 {
+            for pkid in 1..=3000 {
+                drop(window.push_awaiting(arrival(round * 3000 + pkid, 1)));
+            }
+            window.orphan_all();
+        }
+        assert_eq!(window.orphans.len(), 3000);
     }
 
     #[test]

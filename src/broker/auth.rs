@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::mqtt::MqttConfig;
 use crate::domain::TenantId;
+use crate::ingest::topics::UsageTopic;
 
 /// A future that can be kept in a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -51,6 +52,13 @@ pub struct Identity {
     pub tenant: TenantId,
     pub tenant_name: String,
     pub may_correct: bool,
+}
+
+impl Identity {
+    /// A tenant in a usage topic must be the client's own.
+    pub(super) fn may_publish(&self, usage: Option<UsageTopic<'_>>) -> bool {
+        usage.and_then(|usage| usage.tenant).is_none_or(|tenant| tenant == self.tenant_name)
+    }
 }
 
 /// Who may connect.

@@ -56,6 +56,8 @@ const DISCONNECT: u8 = 14;
 /// Length of the frame at the start of `buffer`, `None` when it is not complete yet.
 pub(super) fn frame_length(buffer: &[u8], max_bytes: usize) -> Result<Option<usize>, Violation> {
     match v4::check(buffer.iter(), max_bytes) {
+        // The codec compares without the fixed header; what CONNACK announces includes it (MQTT 5, 3.2.2.3.6).
+        Ok(header) if header.frame_length() > max_bytes => Err(Violation::PacketTooLarge),
         Ok(header) => Ok(Some(header.frame_length())),
         Err(Error::InsufficientBytes(_)) => Ok(None),
         Err(Error::PayloadSizeLimitExceeded(_)) => Err(Violation::PacketTooLarge),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttd::protocol::{ConnAck, ConnAckProperties, ConnectProperties, ConnectReturnCode, Packet};
+use rumqttd::protocol::{ConnAck, ConnAckProperties, ConnectProperties, ConnectReturnCode, LastWill, Packet};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -136,6 +136,13 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
     };
     let login = login.map(|login| (login.username, login.password));
     let identity = identify(hub, version, login).await?;
+    let foreign = |will: &LastWill| match std::str::from_utf8(&will.topic) {
+        Ok(topic) => !identity.may_publish(hub.topics.classify(topic)),
+        Err(_) => false,
+    };
+    if will.as_ref().is_some_and(foreign) {
+        return Err(answered(version, "will_topic", 5, 0x87));
+    }
     let sender = Arc::new(Sender {
         tenant: identity.tenant,
         may_correct: identity.may_correct,

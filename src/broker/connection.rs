@@ -17,13 +17,17 @@ use super::deliveries::{DeliveryLimits, OutboundAliases, Outlet};
 use super::ending::{Ending, Violation};
 use super::fanout::{Link, LinkClosed};
 use super::feeder::Feeder;
+use super::listener::send_will;
+use super::metrics::BrokerMetrics;
 use super::registry::{Leave, Ticket};
-use super::session::Session;
+use super::session::{Match, Session};
 
 /// Read at a time: some 50 records, so that a busy client costs few system calls.
 const READ_BYTES: usize = 16 * 1024;
 /// Publications taken from the router at a time.
 const DELIVERY_TURN: usize = 256;
+/// Retained messages are encoded as far as this, and then written.
+const RETAINED_TURN_BYTES: usize = 64 * 1024;
 /// How long a client is given to read why it is disconnected.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A router that is being replaced is asked again so much later.
@@ -55,8 +59,24 @@ pub(super) struct Connection {
     stream: TcpStream,
     stops: Stops,
     last_read: Instant,
-    paused: bool,
+    paused: Option<Paused>,
     stopping: bool,
+}
+
+/// Counts a connection that is not read, for as long as it exists.
+struct Paused(Arc<BrokerMetrics>);
+
+impl Paused {
+    fn new(metrics: &Arc<BrokerMetrics>) -> Self {
+        metrics.paused_readers.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.paused_readers.dec();
+    }
 }
 
 /// Serves one socket until it ends.
@@ -84,9 +104,11 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
     };
     hub.metrics.connection("accepted");
     let (session, present) = match left {
-        Some(session) if !client.clean_start => (session, true),
-        Some(session) => {
-            session.end(&hub, client.tenant());
+        // The client is back: a will that waited is not sent.
+        Some(left) if !client.clean_start => (left.session, true),
+        Some(left) => {
+            // The will does not outlive the session (MQTT 5, 3.1.3.2.2).
+            left.will.into_iter().for_each(|will| send_will(&hub, will, &stops.hard));
             (Session::default(), false)
         }
         None => (Session::default(), false),
@@ -124,7 +146,7 @@ impl Connection {
             stream,
             stops,
             last_read: Instant::now(),
-            paused: false,
+            paused: None,
             stopping: false,
             client,
             hub,
@@ -154,10 +176,11 @@ impl Connection {
         }
         self.note_pause();
         let signal = self.session.window.signal();
-        let reading = !self.paused && !self.stopping;
+        let reading = self.paused.is_none() && !self.stopping;
         let keep_alive = self.keep_alive_deadline();
         let has_room = self.session.deliveries.has_room(&self.limits);
         let subscribed = !self.session.subscriptions.is_empty();
+        let more_retained = self.may_send_retained();
         tokio::select! {
             () = self.stops.hard.cancelled() => Err(Ending::Stopped),
             () = ticket.taken_over.cancelled() => Err(Ending::TakenOver),
@@ -166,7 +189,7 @@ impl Connection {
                 Ok(())
             }
             () = signal.notified() => {
-                self.answer().await;
+                self.answer().await?;
                 self.handle_buffered().await
             }
             drained = self.feeder.drain(), if !self.feeder.is_empty() => {
@@ -184,7 +207,11 @@ impl Connection {
                 }
                 Err(LinkClosed) => self.relink().await,
             },
-            () = sleep_until(keep_alive), if reading => Err(Ending::KeepAlive),
+            () = std::future::ready(()), if more_retained => {
+                self.pump();
+                Ok(())
+            }
+            () = sleep_until(keep_alive), if reading => self.read_at_last().await,
         }
     }
 
@@ -205,6 +232,13 @@ impl Connection {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The keep alive is over. What came while this task was waiting for the client to read counts all the same.
+    async fn read_at_last(&mut self) -> Result<(), Ending> {
+        let before = self.last_read;
+        self.read().await?;
+        if self.last_read == before { Err(Ending::KeepAlive) } else { Ok(()) }
     }
 
     /// Writes everything that is encoded. A take-over or stop does not wait for a client that does not read.
@@ -239,17 +273,12 @@ impl Connection {
 
     fn note_pause(&mut self) {
         let paused = self.is_paused();
-        if paused == self.paused {
+        if paused == self.paused.is_some() {
             return;
         }
-        self.paused = paused;
-        if paused {
-            self.hub.metrics.paused_readers.inc();
-        } else {
-            self.hub.metrics.paused_readers.dec();
-            // It could not be heard while it was not read.
-            self.last_read = Instant::now();
-        }
+        self.paused = paused.then(|| Paused::new(&self.hub.metrics));
+        // It could not be heard while it was not read.
+        self.last_read = Instant::now();
     }
 
     fn keep_alive_deadline(&self) -> Option<Instant> {
@@ -260,15 +289,15 @@ impl Connection {
 
     async fn deliver(&mut self, first: super::envelope::Opened) {
         let mut next = Some(first);
-        for _ in 0..DELIVERY_TURN {
-            let Some(opened) = next.take() else { break };
-            if self.session.deliveries.is_new(opened.id)
-                && let Some(matched) = self.session.matching(&opened.publication, &self.client.client_id)
+        let mut turn = 1..DELIVERY_TURN;
+        while let Some(opened) = next.take() {
+            if let Some(matched) = self.session.matching(&opened, &self.client)
                 && !self.session.deliveries.push(opened.publication, matched, &self.limits)
             {
                 self.hub.metrics.dropped("slow_subscriber", 1);
             }
-            if !self.session.deliveries.has_room(&self.limits) {
+            // What is taken from the router must be kept, so the end is decided before.
+            if turn.next().is_none() || !self.session.deliveries.has_room(&self.limits) {
                 break;
             }
             if let Some(link) = &mut self.session.link {
@@ -301,9 +330,36 @@ impl Connection {
     pub(super) fn pump(&mut self) {
         let (deliveries, mut outlet) = self.outlet();
         let too_large = deliveries.pump(&mut outlet, Instant::now());
+        let too_large = too_large + self.pump_retained();
         if too_large > 0 {
             self.hub.metrics.dropped("packet_too_large", too_large);
         }
+    }
+
+    fn may_send_retained(&self) -> bool {
+        !self.session.retained.is_empty()
+            && self.out.len() < RETAINED_TURN_BYTES
+            && self.session.deliveries.is_relaxed(&self.limits)
+    }
+
+    /// As `pump`, for the retained messages that new subscriptions have not got yet.
+    fn pump_retained(&mut self) -> u64 {
+        let mut too_large = 0;
+        while self.may_send_retained()
+            && let Some(turn) = self.session.retained.front_mut()
+        {
+            let Some(publication) = self.hub.retained.next(self.client.identity.tenant, turn) else {
+                self.session.retained.pop_front();
+                continue;
+            };
+            turn.after = Some(publication.topic.clone());
+            let matched =
+                Match { qos: turn.qos, retain: true, identifiers: turn.identifier.into_iter().collect() };
+            self.session.deliveries.push((*publication).clone(), matched, &self.limits);
+            let (deliveries, mut outlet) = self.outlet();
+            too_large += deliveries.pump(&mut outlet, Instant::now());
+        }
+        too_large
     }
 
     /// DISCONNECT may change how long the session is kept, but not from nothing to something (MQTT 5, 3.14.2.2.2).
@@ -319,9 +375,7 @@ impl Connection {
 
     /// Says good-bye, sends the will, leaves the session behind.
     async fn leave(mut self, ticket: Ticket, ending: Ending) {
-        if self.paused {
-            self.hub.metrics.paused_readers.dec();
-        }
+        drop(self.paused.take());
         self.hub.metrics.disconnected(ending.label());
         log_ending(&ending, &self.client.client_id);
         if self.client.version == Version::V5 {
@@ -337,17 +391,13 @@ impl Connection {
         if !self.feeder.is_empty() {
             // What was read goes to the database even when its sender is gone: a resend on the next connection waits for
             // it. Who takes over does not wait, though.
-            let mut feeder = self.feeder;
-            hub.tasks.spawn(async move { feeder.drain().await });
+            let (mut feeder, hard) = (self.feeder, self.stops.hard.clone());
+            hub.tasks.spawn(async move { hard.run_until_cancelled(feeder.drain()).await });
         }
-        let tenant = self.client.tenant();
         self.session.window.orphan_all();
         let expiry = self.client.session_expiry;
-        let will = self
-            .client
-            .will
-            .take()
-            .filter(|_| !matches!(ending, Ending::ClientDisconnected | Ending::Stopped));
+        // DISCONNECT has taken the will away, unless it asked for it.
+        let will = self.client.will.take().filter(|_| !matches!(ending, Ending::Stopped));
         let mut due = None;
         let delayed_will = match will {
             Some(will) if will.delay.is_zero() || expiry.is_zero() => {
@@ -357,19 +407,11 @@ impl Connection {
             Some(will) => Some((will.delay.min(expiry), will)),
             None => None,
         };
-        let session = if expiry.is_zero() {
-            self.session.end(&hub, tenant);
-            None
-        } else {
-            Some((self.session, expiry))
-        };
+        let session = (!expiry.is_zero()).then_some((self.session, expiry));
         let leave = Leave { session, delayed_will: delayed_will.map(|(delay, will)| (will, delay)) };
-        let (ended, late) = hub.registry.release(&ticket, leave);
-        if let Some(session) = ended {
-            session.end(&hub, tenant);
-        }
+        let late = hub.registry.release(ticket, leave);
         for will in due.into_iter().chain(late) {
-            will.publish(&hub).await;
+            send_will(&hub, will, &self.stops.hard);
         }
     }
 }

@@ -10,9 +10,6 @@ use super::codec::{self, Version};
 use super::publication::Publication;
 use super::session::Match;
 
-/// Ids of publications that are remembered, so that one which matches several filters is delivered once.
-const REMEMBERED: usize = 512;
-
 /// A publication for this client.
 #[derive(Debug)]
 struct Delivery {
@@ -37,7 +34,6 @@ pub(super) struct Deliveries {
     waiting_bytes: usize,
     in_flight: VecDeque<InFlight>,
     last_pkid: u16,
-    remembered: VecDeque<u64>,
 }
 
 /// What the client and the configuration allow.
@@ -89,24 +85,15 @@ impl Deliveries {
         self.waiting.len() < limits.max_messages && self.waiting_bytes < limits.max_bytes
     }
 
-    /// False when this publication was taken before: it matched another filter too.
-    pub(super) fn is_new(&mut self, id: u64) -> bool {
-        if self.remembered.contains(&id) {
-            return false;
-        }
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(id);
-        true
+    /// Whether less than half of the room is taken; beyond it QoS 0 is dropped.
+    pub(super) fn is_relaxed(&self, limits: &DeliveryLimits) -> bool {
+        self.waiting.len() <= limits.max_messages / 2 && self.waiting_bytes <= limits.max_bytes / 2
     }
 
     /// Takes a publication. False when it was dropped: QoS 0 is not worth the room that a slow client has left.
     pub(super) fn push(&mut self, publication: Publication, matched: Match, limits: &DeliveryLimits) -> bool {
         let qos = codec::lower(publication.qos, matched.qos);
-        let half_full =
-            self.waiting.len() > limits.max_messages / 2 || self.waiting_bytes > limits.max_bytes / 2;
-        if qos == QoS::AtMostOnce && half_full {
+        if qos == QoS::AtMostOnce && !self.is_relaxed(limits) {
             return false;
         }
         self.waiting_bytes += publication.bytes();

@@ -2,6 +2,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::ack_window::GivenUp;
+
 /// A packet that breaks the protocol or a limit.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum Violation {
@@ -68,6 +70,9 @@ pub(super) enum Ending {
     ShuttingDown,
     #[error("the ingest pipeline has stopped")]
     PipelineStopped,
+    /// Nobody knows whether the message is stored; the client finds out by sending it again.
+    #[error("a message could not be processed; send it again")]
+    GivenUp(#[from] GivenUp),
     /// Nothing more is said or written.
     #[error("stopped")]
     Stopped,
@@ -83,6 +88,7 @@ impl Ending {
             | Self::WriteStalled
             | Self::Stopped => None,
             Self::Violation(violation) => Some(violation.reason_code()),
+            Self::GivenUp(_) => Some(0x80),
             Self::KeepAlive => Some(0x8d),
             Self::TakenOver => Some(0x8e),
             Self::ShuttingDown | Self::PipelineStopped => Some(0x8b),
@@ -101,6 +107,7 @@ impl Ending {
             Self::WriteStalled => "write_stalled",
             Self::ShuttingDown => "shutdown",
             Self::PipelineStopped => "pipeline_stopped",
+            Self::GivenUp(_) => "given_up",
             Self::Stopped => "stopped",
         }
     }

@@ -23,6 +23,11 @@ pub(super) fn router_topic(slot: FilterSlot) -> String {
     topic
 }
 
+fn slot_of(router_topic: &[u8]) -> Option<FilterSlot> {
+    let number = std::str::from_utf8(router_topic).ok()?.split('/').nth(1)?;
+    number.parse().ok().map(FilterSlot)
+}
+
 /// Turns publications into router packets and back. Ages are counted from one moment, so that they fit a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Envelopes {
@@ -33,8 +38,8 @@ pub(super) struct Envelopes {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) publication: Publication,
-    /// The same for all copies of one publication.
-    pub(super) id: u64,
+    /// The filter through which this copy came.
+    pub(super) slot: FilterSlot,
 }
 
 impl Envelopes {
@@ -42,7 +47,7 @@ impl Envelopes {
         Self { epoch }
     }
 
-    pub(super) fn seal(&self, publication: &Publication, id: u64, router_topic: Bytes) -> Packet {
+    pub(super) fn seal(&self, publication: &Publication, router_topic: Bytes) -> Packet {
         let mut properties = publication.properties.as_deref().cloned().unwrap_or_default();
         let (expiry, since) = match publication.expiry {
             Some(Expiry { seconds, since }) => {
@@ -52,21 +57,26 @@ impl Envelopes {
         };
         let (qos, retain) = (publication.qos as u8, u8::from(publication.retain));
         let (tenant, publisher) = (publication.tenant.0, &publication.publisher);
-        let header = format!("{qos} {retain} {id} {tenant} {expiry} {since} {publisher}");
+        let header = format!("{qos} {retain} {tenant} {expiry} {since} {publisher}");
         properties.user_properties.push((header, publication.topic.to_string()));
         let publish = Publish::new(router_topic, publication.payload.clone(), false);
         Packet::Publish(publish, Some(properties))
     }
 
     /// `None` for a packet that was not sealed here.
-    pub(super) fn open(&self, payload: Bytes, properties: Option<PublishProperties>) -> Option<Opened> {
+    pub(super) fn open(
+        &self,
+        router_topic: &[u8],
+        payload: Bytes,
+        properties: Option<PublishProperties>,
+    ) -> Option<Opened> {
+        let slot = slot_of(router_topic)?;
         let mut properties = properties?;
         // A client's own user properties come before it, so nothing that a client sends can stand in its place.
         let (header, topic) = properties.user_properties.pop()?;
-        let mut fields = header.splitn(7, ' ');
+        let mut fields = header.splitn(6, ' ');
         let qos = protocol::qos(fields.next()?.parse().ok()?)?;
         let retain = fields.next()? == "1";
-        let id = fields.next()?.parse().ok()?;
         let tenant = TenantId(fields.next()?.parse().ok()?);
         let expiry = fields.next()?.parse().ok();
         let since = self.epoch + Duration::from_millis(fields.next()?.parse().ok()?);
@@ -75,7 +85,7 @@ impl Envelopes {
         let expiry = expiry.map(|seconds| Expiry { seconds, since });
         let topic = topic.into();
         let publication = Publication { tenant, topic, payload, qos, retain, properties, expiry, publisher };
-        Some(Opened { publication, id })
+        Some(Opened { publication, slot })
     }
 }
 
@@ -91,7 +101,7 @@ mod tests {
         let envelopes = Envelopes::new(epoch);
         let properties = PublishProperties {
             content_type: Some("json".into()),
-            user_properties: vec![("0 0 1 1  0 x".into(), "spoofed".into())],
+            user_properties: vec![("0 0 1  0 x".into(), "spoofed".into())],
             message_expiry_interval: Some(60),
             ..Default::default()
         };
@@ -101,14 +111,13 @@ mod tests {
         sent.qos = QoS::ExactlyOnce;
         sent.retain = true;
         sent.publisher = "device 7 ü".into();
-        let Packet::Publish(packet, properties) =
-            envelopes.seal(&sent, 42, router_topic(FilterSlot(5)).into())
+        let Packet::Publish(packet, properties) = envelopes.seal(&sent, router_topic(FilterSlot(5)).into())
         else {
             panic!("no PUBLISH");
         };
         assert!(packet.topic.is_ascii() && packet.topic.len() == TOPIC_BYTES);
-        let opened = envelopes.open(packet.payload, properties).unwrap();
-        assert_eq!(opened.id, 42);
+        let opened = envelopes.open(&packet.topic, packet.payload, properties).unwrap();
+        assert_eq!(opened.slot, FilterSlot(5));
         let got = opened.publication;
         assert_eq!(
             (got.tenant, &*got.topic, got.qos, got.retain),
@@ -122,7 +131,9 @@ mod tests {
     #[test]
     fn a_packet_without_an_envelope_is_ignored() {
         let envelopes = Envelopes::new(Instant::now());
-        assert!(envelopes.open(Bytes::new(), None).is_none());
-        assert!(envelopes.open(Bytes::new(), Some(PublishProperties::default())).is_none());
+        let topic = router_topic(FilterSlot(1));
+        assert!(envelopes.open(topic.as_bytes(), Bytes::new(), None).is_none());
+        assert!(envelopes.open(topic.as_bytes(), Bytes::new(), Some(PublishProperties::default())).is_none());
+        assert!(envelopes.open(b"x", Bytes::new(), Some(PublishProperties::default())).is_none());
     }
 }

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::task::Poll;
 use std::thread;
@@ -30,6 +30,11 @@ use super::publication::Publication;
 const CHANNEL_CAPACITY: usize = 1024;
 /// Publications that are handed to the router with one wake-up.
 const PUBLISH_BATCH: usize = 256;
+/// Packets that the router has been given and has not looked at; then it is waited for.
+const ROUTER_BACKLOG: usize = 4096;
+const ROUTER_BACKLOG_POLL: Duration = Duration::from_millis(1);
+/// A publisher waits so long for a router that takes nothing.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(1);
 const SEGMENTS: usize = 4;
 /// Messages that the router hands to a link in one turn.
 const ROUTER_TURN: u64 = 100;
@@ -57,6 +62,8 @@ enum Command {
 #[derive(Clone)]
 pub(super) struct Fanout {
     commands: mpsc::Sender<Command>,
+    /// Set while the router takes nothing.
+    stalled: Arc<AtomicBool>,
     generation: watch::Receiver<u64>,
 }
 
@@ -69,7 +76,6 @@ impl Fanout {
             segment_bytes: (log_bytes / SEGMENTS).max(1024),
             open_links: Arc::default(),
             link_number: 0,
-            publication_id: 0,
             topics: HashMap::new(),
             envelopes: Envelopes::new(Instant::now()),
             announce,
@@ -81,13 +87,25 @@ impl Fanout {
         if let Err(error) = spawned {
             tracing::error!(%error, "cannot start the MQTT router; clients will not hear each other");
         }
-        Self { commands, generation }
+        Self { commands, stalled: Arc::default(), generation }
     }
 
-    /// Waits when the router is behind.
-    pub(super) async fn publish(&self, publication: Arc<Publication>, slots: Vec<FilterSlot>) {
-        // Without the thread there is no subscriber either.
-        let _ = self.commands.send(Command::Publish(publication, slots)).await;
+    /// Waits when the router is behind, but not when it stands still: those who publish usage must not wait for those
+    /// who listen. False when the publication was dropped for that.
+    pub(super) async fn publish(&self, publication: Arc<Publication>, slots: Vec<FilterSlot>) -> bool {
+        let taken = match self.commands.try_send(Command::Publish(publication, slots)) {
+            Ok(()) => true,
+            // Without the thread there is no subscriber either.
+            Err(mpsc::error::TrySendError::Closed(_)) => return true,
+            Err(mpsc::error::TrySendError::Full(_)) if self.stalled.load(Ordering::Relaxed) => false,
+            Err(mpsc::error::TrySendError::Full(command)) => {
+                tokio::time::timeout(ROUTER_PATIENCE, self.commands.send(command)).await.is_ok()
+            }
+        };
+        if self.stalled.load(Ordering::Relaxed) == taken {
+            self.stalled.store(!taken, Ordering::Relaxed);
+        }
+        taken
     }
 
     pub(super) async fn open(&self) -> Result<Link, FanoutError> {
@@ -162,6 +180,12 @@ impl RunningRouter {
     /// False when the router is dead.
     fn publish(&mut self, packets: &mut Vec<Packet>) -> bool {
         let Some((publisher, _)) = &mut self.publisher else { return false };
+        while publisher.buffer().len() > ROUTER_BACKLOG {
+            if (self.is_gone)() {
+                return false;
+            }
+            thread::sleep(ROUTER_BACKLOG_POLL);
+        }
         publisher.buffer().extend(packets.drain(..));
         wake_router(publisher).is_ok()
     }
@@ -179,7 +203,6 @@ struct Supervisor {
     segment_bytes: usize,
     open_links: Arc<AtomicUsize>,
     link_number: u64,
-    publication_id: u64,
     topics: HashMap<FilterSlot, Bytes>,
     envelopes: Envelopes,
     announce: watch::Sender<u64>,
@@ -211,10 +234,9 @@ impl Supervisor {
     }
 
     fn seal(&mut self, publication: &Publication, slots: &[FilterSlot], packets: &mut Vec<Packet>) {
-        self.publication_id += 1;
         for slot in slots {
             let topic = self.topics.entry(*slot).or_insert_with(|| router_topic(*slot).into()).clone();
-            packets.push(self.envelopes.seal(publication, self.publication_id, topic));
+            packets.push(self.envelopes.seal(publication, topic));
         }
     }
 
@@ -350,7 +372,8 @@ impl Link {
     fn open(&mut self, notification: Notification) -> Option<Opened> {
         match notification {
             Notification::Forward(forward) => {
-                self.envelopes.open(forward.publish.payload, forward.properties)
+                let publish = forward.publish;
+                self.envelopes.open(&publish.topic, publish.payload, forward.properties)
             }
             Notification::Unschedule => {
                 self.unscheduled = true;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::TenantId;
 
@@ -12,21 +12,21 @@ use crate::domain::TenantId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FilterSlot(pub(super) u32);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct FilterIndex {
     /// Filters in use; lets a publisher skip the lock when there are none.
     in_use: AtomicUsize,
     inner: RwLock<Inner>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
     tenants: HashMap<TenantId, Node>,
     free: Vec<u32>,
     next: u32,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Node {
     children: HashMap<Box<str>, Node>,
     /// The filter that ends here, and how many subscriptions it has.
@@ -74,9 +74,35 @@ impl Node {
     }
 }
 
+/// A subscription's share in a filter, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct FilterHold {
+    index: Arc<FilterIndex>,
+    tenant: TenantId,
+    filter: Arc<str>,
+    slot: FilterSlot,
+}
+
+impl FilterHold {
+    pub(super) fn slot(&self) -> FilterSlot {
+        self.slot
+    }
+}
+
+impl Drop for FilterHold {
+    fn drop(&mut self) {
+        self.index.remove(self.tenant, &self.filter);
+    }
+}
+
 impl FilterIndex {
+    pub(super) fn hold(self: &Arc<Self>, tenant: TenantId, filter: Arc<str>) -> FilterHold {
+        let slot = self.add(tenant, &filter);
+        FilterHold { index: self.clone(), tenant, filter, slot }
+    }
+
     /// Counts one more subscription of `filter`.
-    pub(super) fn add(&self, tenant: TenantId, filter: &str) -> FilterSlot {
+    fn add(&self, tenant: TenantId, filter: &str) -> FilterSlot {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let Inner { tenants, free, next } = &mut *inner;
         let mut node = tenants.entry(tenant).or_default();
@@ -96,7 +122,7 @@ impl FilterIndex {
     }
 
     /// Counts one less.
-    pub(super) fn remove(&self, tenant: TenantId, filter: &str) {
+    fn remove(&self, tenant: TenantId, filter: &str) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let Inner { tenants, free, .. } = &mut *inner;
         let Some(root) = tenants.get_mut(&tenant) else { return };

@@ -28,17 +28,24 @@ impl Connection {
     /// Decodes and handles what is in the read buffer, as far as this client may go on.
     pub(super) async fn handle_buffered(&mut self) -> Result<(), Ending> {
         let received = Instant::now();
-        while !self.is_paused() {
-            let max = self.hub.config.max_packet_bytes;
-            let Some(packet) = codec::decode(self.client.version, &mut self.buffer, max)? else { break };
-            self.handle(packet, received).await?;
+        loop {
+            while !self.is_paused() {
+                let max = self.hub.config.max_packet_bytes;
+                let Some(packet) = codec::decode(self.client.version, &mut self.buffer, max)? else { break };
+                self.handle(packet, received).await?;
+            }
+            let paused = self.is_paused();
+            self.feeder.drain_ready().await.map_err(|_| Ending::PipelineStopped)?;
+            self.answer().await?;
+            // What ended the pause here gives no signal, so the rest of the buffer is handled now.
+            if !paused || self.is_paused() {
+                break;
+            }
         }
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {
             // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
         }
-        self.feeder.drain_ready().await.map_err(|_| Ending::PipelineStopped)?;
-        self.answer().await;
         Ok(())
     }
 
@@ -96,11 +103,16 @@ impl Connection {
         hub.metrics.message(if usage.is_some() { Kind::Usage } else { Kind::Other }, publish.qos);
         let reply_to = publish.properties.as_ref().and_then(|properties| {
             let topic = properties.response_topic.clone()?;
-            Some(Box::new(ReplyTo { topic, correlation_data: properties.correlation_data.clone() }))
+            let correlation_data = properties.correlation_data.as_ref().map(own);
+            Some(Box::new(ReplyTo { topic, correlation_data }))
         });
         let arrival =
             Arrival { answer, received, digest, payload_bytes: publish.payload.len(), reply_to: None };
-        if !self.may_publish(name, usage) {
+        if name.starts_with('$') {
+            self.ignore(arrival);
+            return Ok(());
+        }
+        if !self.client.identity.may_publish(usage) {
             return self.refuse(arrival);
         }
         let payload = own(&publish.payload);
@@ -148,11 +160,14 @@ impl Connection {
         Ok(false)
     }
 
-    /// Topics with `$` are the broker's own; a tenant in a usage topic must be the client's.
-    fn may_publish(&self, name: &str, usage: Option<UsageTopic<'_>>) -> bool {
-        let foreign =
-            usage.and_then(|usage| usage.tenant).is_some_and(|t| t != self.client.identity.tenant_name);
-        !name.starts_with('$') && !foreign
+    /// Topics with `$` are the broker's own: clients cannot talk to each other on them (MQTT 5, 4.7.2).
+    fn ignore(&mut self, arrival: Arrival) {
+        self.hub.metrics.dropped("reserved_topic", 1);
+        if arrival.answer.is_some() {
+            // Without a text: some clients take no longer PUBACK.
+            let refused = Verdict::Refused { reason: NOT_AUTHORIZED, text: "".into() };
+            self.session.window.push_decided(arrival, refused);
+        }
     }
 
     fn refuse(&mut self, arrival: Arrival) -> Result<(), Ending> {
@@ -193,6 +208,7 @@ impl Connection {
             return;
         }
         let mut publication = Publication::new(tenant, Arc::from(name), payload, properties, Instant::now());
+        publication.own_properties();
         publication.qos = qos;
         publication.retain = retain;
         publication.publisher = self.client.client_id.clone();
@@ -200,15 +216,16 @@ impl Connection {
     }
 
     /// Writes the answers that are due, in order.
-    pub(super) async fn answer(&mut self) {
+    pub(super) async fn answer(&mut self) -> Result<(), Ending> {
         let mut now = None;
-        while let Some(slot) = self.session.window.release() {
+        while let Some(slot) = self.session.window.release()? {
             if slot.usage && slot.answer.is_some() {
                 self.hub.metrics.acknowledged(slot.received, *now.get_or_insert_with(Instant::now));
             }
             self.put_answer(&slot);
             self.send_reply(slot).await;
         }
+        Ok(())
     }
 
     fn put_answer(&mut self, slot: &Slot) {
@@ -229,7 +246,12 @@ impl Connection {
         let start = self.out.len();
         codec::encode(
             Version::V5,
-            refusal(ack, pkid, reason, Some(&**text).filter(|_| self.client.wants_reasons)),
+            refusal(
+                ack,
+                pkid,
+                reason,
+                Some(&**text).filter(|text| self.client.wants_reasons && !text.is_empty()),
+            ),
             &mut self.out,
         );
         if self.out.len() - start > self.client.max_packet {

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::Hub;
 use super::connection::{self, Stops};
+use super::will::Will;
 
 /// Sessions and retained messages that have expired are looked for this often.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -31,8 +32,7 @@ pub(super) async fn run(
             () = soft.cancelled() => break,
             () = hard.cancelled() => break,
             _ = housekeeping.tick() => {
-                hub.registry.end_expired(&hub, Instant::now());
-                hub.retained.remove_expired(Instant::now());
+                keep_house(&hub, Instant::now(), &hard);
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -54,6 +54,20 @@ pub(super) async fn run(
     drop(listener);
     hub.tasks.close();
     hub.tasks.wait().await;
+}
+
+/// Ends what has expired at `now`.
+pub(super) fn keep_house(hub: &Arc<Hub>, now: Instant, hard: &CancellationToken) {
+    hub.retained.remove_expired(now);
+    for will in hub.registry.take_expired(now).wills {
+        send_will(hub, will, hard);
+    }
+}
+
+/// Publishes a will in a task of its own, because that may wait for the router or the queue.
+pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
+    let (on, hard) = (hub.clone(), hard.clone());
+    hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });
 }
 
 fn admit(hub: &Arc<Hub>, stream: TcpStream, stops: Stops) {

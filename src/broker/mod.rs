@@ -27,6 +27,9 @@ mod subscribing;
 mod topic;
 mod will;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
@@ -73,7 +76,7 @@ struct Hub {
     clock: Clock,
     metrics: Arc<BrokerMetrics>,
     fanout: Fanout,
-    filters: FilterIndex,
+    filters: Arc<FilterIndex>,
     retained: RetainedStore,
     registry: Registry,
     /// Bytes that connections have read and the queue had no room for.
@@ -92,7 +95,7 @@ impl Broker {
                 config.subscription_log_bytes,
                 options.metrics.clone(),
             ),
-            filters: FilterIndex::default(),
+            filters: Arc::default(),
             retained: RetainedStore::new(config.max_retained_messages, config.max_retained_bytes),
             registry: Registry::new(config.max_parked_sessions),
             backlog: Arc::default(),
@@ -126,7 +129,10 @@ impl Hub {
             self.metrics.dropped("retained_store_full", 1);
         }
         if !slots.is_empty() {
-            self.fanout.publish(publication, slots).await;
+            let taken = self.fanout.publish(publication, slots).await;
+            if !taken {
+                self.metrics.dropped("router_behind", 1);
+            }
         }
     }
 

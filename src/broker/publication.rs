@@ -54,6 +54,15 @@ impl Publication {
         }
     }
 
+    /// Copies what the properties borrow from the read buffer, which they would keep in memory.
+    pub(super) fn own_properties(&mut self) {
+        if let Some(data) =
+            self.properties.as_mut().and_then(|properties| properties.correlation_data.as_mut())
+        {
+            *data = Bytes::copy_from_slice(data);
+        }
+    }
+
     /// `Some(None)` without an expiry, `Some(Some(rest))` before it and `None` after it.
     pub(super) fn remaining_expiry(&self, now: Instant) -> Option<Option<u32>> {
         let Some(expiry) = self.expiry else { return Some(None) };

@@ -1,6 +1,7 @@
 //! Which clients are connected, and the sessions of those that are away.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,20 +9,35 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::TenantId;
 
-use super::Hub;
 use super::session::Session;
 use super::will::Will;
 
 /// A client identifier belongs to its tenant: another tenant's client of that name is another client.
 pub(super) type ClientKey = (TenantId, Arc<str>);
 
-/// The right to be the one connection of a client.
+/// The right to be the one connection of a client, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) key: ClientKey,
+    key: ClientKey,
     /// Cancelled when another connection takes over.
     pub(super) taken_over: CancellationToken,
     gone: CancellationToken,
+    inner: Shared,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // Whoever waits to take over goes on even when the connection's task panicked.
+        lock(&self.inner).live.remove(&self.key);
+        self.gone.cancel();
+    }
+}
+
+type Shared = Arc<Mutex<Inner>>;
+
+fn lock(inner: &Shared) -> MutexGuard<'_, Inner> {
+    // Entries are inserted and removed whole.
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Live {
@@ -34,6 +50,26 @@ struct Parked {
     ends: Instant,
     /// A will that waits for its delay; it goes with the session's end at the latest.
     will: Option<(Will, Instant)>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+/// What a client left when it went away.
+pub(super) struct Left {
+    pub(super) session: Session,
+    /// A will that waits for its delay. It is not sent when the session goes on.
+    pub(super) will: Option<Will>,
+}
+
+/// What housekeeping has ended.
+#[derive(Default)]
+pub(super) struct Expired {
+    pub(super) wills: Vec<Will>,
+    pub(super) sessions: Vec<Session>,
 }
 
 #[derive(Default)]
@@ -50,25 +86,20 @@ pub(super) struct Leave {
 }
 
 pub(super) struct Registry {
-    inner: Mutex<Inner>,
+    inner: Shared,
     max_parked: usize,
 }
 
 impl Registry {
     pub(super) fn new(max_parked: usize) -> Self {
-        Self { inner: Mutex::default(), max_parked }
+        Self { inner: Shared::default(), max_parked }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Entries are inserted and removed whole.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Becomes the client's connection: an older one is told to go and waited for. Returns the session that was left.
-    pub(super) async fn claim(&self, key: ClientKey) -> (Ticket, Option<Session>) {
+    /// Becomes the client's connection: an older one is told to go and waited for. Returns what was left.
+    pub(super) async fn claim(&self, key: ClientKey) -> (Ticket, Option<Left>) {
         loop {
             let gone = {
-                let mut inner = self.lock();
+                let mut inner = lock(&self.inner);
                 match inner.live.get(&key) {
                     Some(live) => {
                         live.taken_over.cancel();
@@ -79,12 +110,15 @@ impl Registry {
                             key: key.clone(),
                             taken_over: CancellationToken::new(),
                             gone: CancellationToken::new(),
+                            inner: self.inner.clone(),
                         };
                         let live = Live { taken_over: ticket.taken_over.clone(), gone: ticket.gone.clone() };
                         inner.live.insert(key.clone(), live);
-                        // The client is back: a will that waited is not sent.
-                        let session = inner.parked.remove(&key).map(|parked| parked.session);
-                        return (ticket, session);
+                        let left = inner.parked.remove(&key).map(|Parked { session, will, .. }| Left {
+                            session,
+                            will: will.map(|(will, _)| will),
+                        });
+                        return (ticket, left);
                     }
                 }
             };
@@ -92,50 +126,37 @@ impl Registry {
         }
     }
 
-    /// Gives the ticket back. Returns the session if it ends now, and the will if it is due now.
-    pub(super) fn release(&self, ticket: &Ticket, leave: Leave) -> (Option<Session>, Option<Will>) {
-        let mut inner = self.lock();
-        inner.live.remove(&ticket.key);
+    /// Gives the ticket back. Returns the will if it is due now.
+    pub(super) fn release(&self, ticket: Ticket, leave: Leave) -> Option<Will> {
         let now = Instant::now();
-        let left = match leave.session {
+        let mut inner = lock(&self.inner);
+        let ended = match leave.session {
             Some((session, expiry)) if inner.parked.len() < self.max_parked => {
                 let will = leave.delayed_will.map(|(will, delay)| (will, now + delay));
                 inner.parked.insert(ticket.key.clone(), Parked { session, ends: now + expiry, will });
-                (None, None)
+                return None;
             }
-            Some((session, _)) => (Some(session), leave.delayed_will.map(|(will, _)| will)),
-            None => (None, leave.delayed_will.map(|(will, _)| will)),
+            session => session,
         };
-        ticket.gone.cancel();
-        left
+        drop(inner);
+        // The session ends before the client can come back.
+        drop(ended);
+        leave.delayed_will.map(|(will, _)| will)
     }
 
-    /// Ends sessions whose time is over and sends wills whose delay is.
-    pub(super) fn end_expired(&self, hub: &Arc<Hub>, now: Instant) {
-        let mut wills = Vec::new();
-        let mut ended = Vec::new();
-        {
-            let mut inner = self.lock();
-            let over: Vec<ClientKey> = inner
-                .parked
-                .iter_mut()
-                .filter_map(|(key, parked)| {
-                    let due = parked.ends <= now || parked.will.as_ref().is_some_and(|(_, at)| *at <= now);
-                    if due {
-                        wills.extend(parked.will.take().map(|(will, _)| will));
-                    }
-                    (parked.ends <= now).then(|| key.clone())
-                })
-                .collect();
-            ended.extend(over.iter().filter_map(|key| Some((key.0, inner.parked.remove(key)?))));
-        }
-        for (tenant, parked) in ended {
-            parked.session.end(hub, tenant);
-        }
-        for will in wills {
-            let on = hub.clone();
-            // Publishing may wait for the router or the queue, and housekeeping must not.
-            hub.tasks.spawn(async move { will.publish(&on).await });
-        }
+    /// Takes out sessions whose time is over and wills whose delay is.
+    pub(super) fn take_expired(&self, now: Instant) -> Expired {
+        let mut expired = Expired::default();
+        let mut inner = lock(&self.inner);
+        let over = inner.parked.extract_if(|_, parked| {
+            let over = parked.ends <= now;
+            if over || parked.will.as_ref().is_some_and(|(_, at)| *at <= now) {
+                expired.wills.extend(parked.will.take().map(|(will, _)| will));
+            }
+            over
+        });
+        expired.sessions.extend(over.map(|(_, parked)| parked.session));
+        drop(inner);
+        expired
     }
 }

@@ -3,6 +3,8 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use rumqttd::protocol::QoS;
+
 use crate::domain::TenantId;
 
 use super::publication::Publication;
@@ -20,6 +22,16 @@ struct Inner {
     /// By tenant and topic, so that one subscription looks at one tenant's topics only.
     messages: BTreeMap<(TenantId, Arc<str>), Arc<Publication>>,
     bytes: usize,
+}
+
+/// A new subscription on its way through the retained messages.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) filter: Arc<str>,
+    /// Topic of the message that was given last. A position, because a list could be as long as the store.
+    pub(super) after: Option<Arc<str>>,
+    pub(super) qos: QoS,
+    pub(super) identifier: Option<usize>,
 }
 
 impl RetainedStore {
@@ -51,32 +63,29 @@ impl RetainedStore {
         true
     }
 
-    pub(super) fn get(&self, tenant: TenantId, topic: &Arc<str>) -> Option<Arc<Publication>> {
-        self.lock().messages.get(&(tenant, topic.clone())).cloned()
-    }
-
-    /// Topics with a retained message that match `filter`.
-    pub(super) fn topics(&self, tenant: TenantId, filter: &Arc<str>) -> Vec<Arc<str>> {
+    /// The next message in a turn.
+    pub(super) fn next(&self, tenant: TenantId, turn: &Turn) -> Option<Arc<Publication>> {
         let inner = self.lock();
-        if topic::is_literal(filter) {
+        if topic::is_literal(&turn.filter) {
             return inner
                 .messages
-                .contains_key(&(tenant, filter.clone()))
-                .then(|| filter.clone())
-                .into_iter()
-                .collect();
+                .get(&(tenant, turn.filter.clone()))
+                .filter(|_| turn.after.is_none())
+                .cloned();
         }
         // Everything before the first wildcard is a common prefix of all topics that can match.
         let prefix: Arc<str> =
-            filter.split(['+', '#']).next().unwrap_or_default().trim_end_matches('/').into();
+            turn.filter.split(['+', '#']).next().unwrap_or_default().trim_end_matches('/').into();
+        let from = match &turn.after {
+            Some(after) => Bound::Excluded((tenant, after.clone())),
+            None => Bound::Included((tenant, prefix.clone())),
+        };
         inner
             .messages
-            .range((Bound::Included((tenant, prefix.clone())), Bound::Unbounded))
-            .map(|((of, topic), _)| (of, topic))
-            .take_while(|(of, topic)| **of == tenant && topic.starts_with(&*prefix))
-            .filter(|(_, topic)| topic::matches(topic, filter))
-            .map(|(_, topic)| topic.clone())
-            .collect()
+            .range((from, Bound::Unbounded))
+            .take_while(|((of, topic), _)| *of == tenant && topic.starts_with(&*prefix))
+            .find(|((_, topic), _)| topic::matches(topic, &turn.filter))
+            .map(|(_, message)| message.clone())
     }
 
     /// Forgets what has expired.
@@ -107,7 +116,13 @@ mod tests {
     }
 
     fn topics(store: &RetainedStore, tenant: i32, filter: &str) -> Vec<String> {
-        store.topics(TenantId(tenant), &filter.into()).iter().map(|t| t.to_string()).collect()
+        let mut turn = Turn { filter: filter.into(), after: None, qos: QoS::AtMostOnce, identifier: None };
+        let mut found = Vec::new();
+        while let Some(message) = store.next(TenantId(tenant), &turn) {
+            found.push(message.topic.to_string());
+            turn.after = Some(message.topic.clone());
+        }
+        found
     }
 
     #[test]

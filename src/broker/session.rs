@@ -1,15 +1,15 @@
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use rumqttd::protocol::QoS;
 
-use crate::domain::TenantId;
-
 use super::Hub;
 use super::ack_window::AckWindow;
+use super::connect::Client;
 use super::deliveries::Deliveries;
+use super::envelope::Opened;
 use super::fanout::{FanoutError, Link};
-use super::filter_index::FilterSlot;
-use super::publication::Publication;
+use super::filter_index::FilterHold;
+use super::retained::Turn;
 use super::topic::TopicFilter;
 
 /// One subscription of a session.
@@ -20,7 +20,7 @@ pub(super) struct Subscription {
     pub(super) no_local: bool,
     pub(super) retain_as_published: bool,
     pub(super) identifier: Option<usize>,
-    pub(super) slot: FilterSlot,
+    pub(super) hold: FilterHold,
 }
 
 /// What outlives a connection.
@@ -34,6 +34,8 @@ pub(super) struct Session {
     /// The router's way to this session; `None` until the first subscription.
     pub(super) link: Option<Link>,
     pub(super) deliveries: Deliveries,
+    /// New subscriptions that have not got all retained messages.
+    pub(super) retained: VecDeque<Turn>,
 }
 
 /// How a publication is delivered to a session.
@@ -45,13 +47,22 @@ pub(super) struct Match {
 
 impl Session {
     /// What the subscriptions say about a publication; `None` when none of them wants it. Overlapping subscriptions give
-    /// one delivery with the highest QoS (MQTT 5, 3.3.4).
-    pub(super) fn matching(&self, publication: &Publication, client_id: &str) -> Option<Match> {
+    /// one delivery with the highest QoS (MQTT 5, 3.3.4): the router sends a copy for each, of which the oldest
+    /// subscription's counts, because the older one has got whatever the younger one has.
+    pub(super) fn matching(&self, opened: &Opened, client: &Client) -> Option<Match> {
+        let publication = &opened.publication;
+        // The filter's number may have been another tenant's when this was published.
+        if publication.tenant != client.tenant() {
+            return None;
+        }
         let mut found: Option<Match> = None;
         for subscription in &self.subscriptions {
-            let own = subscription.no_local && &*publication.publisher == client_id;
+            let own = subscription.no_local && publication.publisher == client.client_id;
             if own || !subscription.filter.matches(&publication.topic) {
                 continue;
+            }
+            if found.is_none() && subscription.hold.slot() != opened.slot {
+                return None;
             }
             let found =
                 found.get_or_insert(Match { qos: QoS::AtMostOnce, retain: false, identifiers: Vec::new() });
@@ -72,18 +83,11 @@ impl Session {
             _ => {
                 let mut link = hub.fanout.open().await?;
                 for subscription in &self.subscriptions {
-                    link.subscribe(subscription.slot).await.map_err(|_| FanoutError::Unavailable)?;
+                    link.subscribe(subscription.hold.slot()).await.map_err(|_| FanoutError::Unavailable)?;
                 }
                 link
             }
         };
         Ok(self.link.insert(link))
-    }
-
-    /// The session is over; its filters are given back.
-    pub(super) fn end(self, hub: &Hub, tenant: TenantId) {
-        for subscription in &self.subscriptions {
-            hub.filters.remove(tenant, &subscription.filter.plain);
-        }
     }
 }

@@ -8,7 +8,8 @@ use rumqttd::protocol::{
 use super::codec::{self, Version};
 use super::connection::Connection;
 use super::ending::{Ending, Violation};
-use super::session::{Match, Subscription};
+use super::retained::Turn;
+use super::session::Subscription;
 use super::topic::TopicFilter;
 
 impl Connection {
@@ -47,8 +48,9 @@ impl Connection {
         let suback = SubAck { pkid: subscribe.pkid, return_codes: codes };
         codec::encode(self.client.version, Packet::SubAck(suback, None), &mut self.out);
         for path in retained {
-            self.deliver_retained(&path);
+            self.add_retained(&path);
         }
+        self.pump();
         Ok(())
     }
 
@@ -61,7 +63,8 @@ impl Connection {
             return Err(SubscribeReasonCode::SharedSubscriptionsNotSupported);
         }
         if hub.config.denied_subscriptions.contains(&asked.path) {
-            return Err(SubscribeReasonCode::NotAuthorized);
+            // The one refusal that both versions know.
+            return Err(SubscribeReasonCode::Unspecified);
         }
         let held = self.session.subscriptions.iter_mut().find(|held| held.filter == filter);
         if let Some(held) = held {
@@ -75,9 +78,8 @@ impl Connection {
             return Err(SubscribeReasonCode::QuotaExceeded);
         }
         let link = self.session.ensure_link(&hub).await.map_err(|_| SubscribeReasonCode::QuotaExceeded)?;
-        let slot = hub.filters.add(self.client.tenant(), &filter.plain);
-        if link.subscribe(slot).await.is_err() {
-            hub.filters.remove(self.client.tenant(), &filter.plain);
+        let hold = hub.filters.hold(self.client.tenant(), filter.plain.clone());
+        if link.subscribe(hold.slot()).await.is_err() {
             return Err(SubscribeReasonCode::ImplementationSpecific);
         }
         self.session.subscriptions.push(Subscription {
@@ -86,26 +88,24 @@ impl Connection {
             no_local: asked.nolocal,
             retain_as_published: asked.preserve_retain,
             identifier,
-            slot,
+            hold,
         });
         Ok(true)
     }
 
-    fn deliver_retained(&mut self, path: &str) {
+    /// Retained messages go out as the client has room for them.
+    fn add_retained(&mut self, path: &str) {
         let Some(held) = self.session.subscriptions.iter().find(|held| &*held.filter.plain == path) else {
             return;
         };
-        let (filter, qos, identifier) = (held.filter.plain.clone(), held.qos, held.identifier);
-        let tenant = self.client.tenant();
-        for topic in self.hub.retained.topics(tenant, &filter) {
-            let Some(publication) = self.hub.retained.get(tenant, &topic) else { continue };
-            let matched = Match { qos, retain: true, identifiers: identifier.into_iter().collect() };
-            let room = self.session.deliveries.has_room(&self.limits);
-            if !room || !self.session.deliveries.push((*publication).clone(), matched, &self.limits) {
-                self.hub.metrics.dropped("slow_subscriber", 1);
-            }
-            self.pump();
-        }
+        let turn = Turn {
+            filter: held.filter.plain.clone(),
+            after: None,
+            qos: held.qos,
+            identifier: held.identifier,
+        };
+        self.session.retained.retain(|older| older.filter != turn.filter);
+        self.session.retained.push_back(turn);
     }
 
     pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
@@ -118,12 +118,13 @@ impl Connection {
                 reasons.push(UnsubAckReason::NoSubscriptionExisted);
                 continue;
             };
-            let gone = self.session.subscriptions.swap_remove(at);
+            // The order stays: overlapping subscriptions are told apart by their age.
+            let gone = self.session.subscriptions.remove(at);
+            self.session.retained.retain(|turn| turn.filter != gone.filter.plain);
             if let Some(link) = &mut self.session.link {
                 // A dead link has no subscriptions any more.
-                link.unsubscribe(gone.slot).await.ok();
+                link.unsubscribe(gone.hold.slot()).await.ok();
             }
-            self.hub.filters.remove(self.client.tenant(), &gone.filter.plain);
             reasons.push(UnsubAckReason::Success);
         }
         let unsuback = UnsubAck { pkid: unsubscribe.pkid, reasons };

@@ -3,9 +3,16 @@
 
 use std::sync::Arc;
 
+/// Longest topic or filter. They are kept in aliases, sessions and retained messages, and the protocol's limit of
+/// 65,535 would let a client fill the memory with them.
+const MAX_BYTES: usize = 1024;
+
 /// A topic that may be published on.
 pub(super) fn is_valid_name(topic: &str, max_levels: usize) -> bool {
-    !topic.is_empty() && !topic.contains(['+', '#', '\0']) && levels_within(topic, max_levels)
+    !topic.is_empty()
+        && topic.len() <= MAX_BYTES
+        && !topic.contains(['+', '#', '\0'])
+        && levels_within(topic, max_levels)
 }
 
 fn levels_within(text: &str, max_levels: usize) -> bool {
@@ -33,7 +40,11 @@ impl TopicFilter {
             }
             None => (None, text),
         };
-        if plain.is_empty() || plain.contains('\0') || !levels_within(plain, max_levels) {
+        if text.len() > MAX_BYTES
+            || plain.is_empty()
+            || plain.contains('\0')
+            || !levels_within(plain, max_levels)
+        {
             return None;
         }
         let mut levels = plain.split('/').peekable();

@@ -1,0 +1,21 @@
+//! The broker as clients see it: a real one on a free port, spoken to in bytes.
+
+mod client;
+mod harness;
+mod wire;
+
+mod acknowledging;
+mod back_pressure;
+mod connecting;
+mod endings;
+mod exactly_once;
+mod hostile;
+mod library_client;
+mod limits;
+mod outcomes;
+mod retaining;
+mod sessions;
+mod stopping;
+mod subscribers;
+mod subscriptions;
+mod wills;
