@@ -85,7 +85,8 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
     stream.set_nodelay(true).ok();
     let mut buffer = BytesMut::with_capacity(1024);
     let connecting = tokio::select! {
-        connected = connect::connect(&hub, &mut stream, &mut buffer) => connected,
+        // Boxed like all that lasts a moment only, so that an idle connection does not keep the room for it.
+        connected = Box::pin(connect::connect(&hub, &mut stream, &mut buffer)) => connected,
         () = stops.soft.cancelled() => return,
         () = stops.hard.cancelled() => return,
     };
@@ -113,10 +114,10 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
         }
         None => (Session::default(), false),
     };
-    let mut connection = Connection::new(hub, client, session, stream, buffer, stops);
+    let mut connection = Box::new(Connection::new(hub, client, session, stream, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
     let ending = connection.run(&ticket, present).await;
-    connection.leave(ticket, ending).await;
+    Box::pin(connection.leave(ticket, ending)).await;
 }
 
 impl Connection {
@@ -374,7 +375,7 @@ impl Connection {
     }
 
     /// Says good-bye, sends the will, leaves the session behind.
-    async fn leave(mut self, ticket: Ticket, ending: Ending) {
+    async fn leave(mut self: Box<Self>, ticket: Ticket, ending: Ending) {
         drop(self.paused.take());
         self.hub.metrics.disconnected(ending.label());
         log_ending(&ending, &self.client.client_id);

@@ -98,8 +98,8 @@ async fn a_broken_packet_ends_only_its_connection() {
         }
     }
     bystander.publish(&publish(USAGE, "still here").qos1(1)).await;
-    broker.writer.take().await.commit();
     assert_eq!(bystander.heard().await.1, "still here");
+    broker.writer.take().await.commit();
     assert_eq!(bystander.puback().await, 1);
     assert!(broker.writer.is_empty());
 }
