@@ -155,14 +155,8 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
         })
         .transpose()
         .map_err(|_| answered(version, "will_topic", 5, 0x90))?;
-    let longest = Duration::from_secs(hub.config.session_expiry_max_seconds.into());
-    let session_expiry = match version {
-        Version::V311 if connect.clean_session => Duration::ZERO,
-        Version::V311 => longest,
-        Version::V5 => {
-            Duration::from_secs(asked(|p| p.session_expiry_interval).unwrap_or(0).into()).min(longest)
-        }
-    };
+    let asked_expiry = asked(|p| p.session_expiry_interval).unwrap_or(0);
+    let session_expiry = session_expiry(hub, version, connect.clean_session, asked_expiry);
     let server_maximum = hub.config.server_keep_alive_max_seconds;
     let too_long = connect.keep_alive == 0 || connect.keep_alive > server_maximum;
     let limited = version == Version::V5 && server_maximum > 0 && too_long;
@@ -186,6 +180,16 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
         sender,
         will,
     })
+}
+
+/// For how long the session outlives its connection. MQTT 3.1.1 knows for ever or not at all.
+fn session_expiry(hub: &Hub, version: Version, clean: bool, asked_seconds: u32) -> Duration {
+    let longest = Duration::from_secs(hub.config.session_expiry_max_seconds.into());
+    match version {
+        Version::V311 if clean => Duration::ZERO,
+        Version::V311 => longest,
+        Version::V5 => Duration::from_secs(asked_seconds.into()).min(longest),
+    }
 }
 
 async fn identify(hub: &Hub, version: Version, login: Option<(String, String)>) -> Result<Identity, Refused> {

@@ -23,22 +23,11 @@ pub(crate) struct BridgeOptions {
     /// A fixed address is needed only where clients are to find the program again after a restart.
     pub(crate) mqtt: String,
     pub(crate) anonymous: bool,
-    pub(crate) env: Vec<(String, String)>,
 }
 
 impl BridgeOptions {
     pub(crate) fn new(database_url: impl Into<String>) -> Self {
-        Self {
-            database_url: database_url.into(),
-            mqtt: "127.0.0.1:0".into(),
-            anonymous: true,
-            env: Vec::new(),
-        }
-    }
-
-    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
-        self.env.push((name.into(), value.to_string()));
-        self
+        Self { database_url: database_url.into(), mqtt: "127.0.0.1:0".into(), anonymous: true }
     }
 }
 
@@ -66,7 +55,6 @@ impl BridgeProcess {
             ])
             .env("DATABASE_URL", &options.database_url)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
-            .envs(options.env.iter().cloned())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
