@@ -3,7 +3,10 @@
 use simbridge::store::sims::SimRow;
 
 use crate::harness::database::{TestDatabase, sim};
+use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, decided, record_at, time, word, words};
+
+use crate::harness::server::connect;
 
 const ICCID: &str = "8941000000000000001";
 const NOW: &str = "2026-03-10T12:00:00Z";
@@ -165,17 +168,47 @@ async fn a_changed_cycle_day_leaves_no_gap() {
 /// Catches two writers that extend one chain at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_many_months_that_come_at_once_make_one_chain() {
-    let database = in_zone("UTC", 1, NOW).await;
+    let database = TestDatabase::new().await;
+    let sims: Vec<_> = (0..60).map(|n| sim(&format!("89410000000000004{n:02}"))).collect();
+    database.import_at(NOW, &sims).await;
     let pipelines = [&database.store, &database.another_store()].map(|s| TestPipeline::start_at(s, NOW));
     let mut receipts = Vec::new();
-    for n in 0..48 {
-        let at = format!("20{}-{:02}-10T00:00:00Z", 25 + (n * 5 % 12) / 10, 3 + (n * 5 % 12) % 10);
-        let at = if time(&at) > time(NOW) { "2026-01-01T00:00:00Z" } else { &*at };
-        receipts.push(pipelines[n % 2].send(Some(ICCID), record_at(&format!("r-{n}"), at, 1)).await);
+    for (round, month) in ["2026-02", "2025-11", "2026-01", "2025-06", "2025-09"].into_iter().enumerate() {
+        for sim in &sims {
+            for (of, pipeline) in pipelines.iter().enumerate() {
+                let record = record_at(&format!("r-{round}-{of}"), &format!("{month}-10T00:00:00Z"), 1);
+                receipts.push(pipeline.send(Some(sim.iccid.as_str()), record).await);
+            }
+        }
     }
     for receipt in receipts {
         assert_eq!(words(&decided(receipt).await), ["stored"]);
     }
-    assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 48);
+    assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 600);
+    database.assert_reconciled().await;
+}
+
+/// Catches extending a chain without the lock on its SIM: the second transaction would make the same cycles.
+#[tokio::test]
+async fn a_transaction_that_extends_a_chain_waits_for_another_that_does() {
+    let database = in_zone("UTC", 1, NOW).await;
+    let second = connect(&database.another_config()).await;
+    let extend = format!("SELECT ensure_cycles('{{{ICCID}}}', '{{2025-10-10T00:00:00Z}}', '{NOW}')");
+    database.run("BEGIN").await;
+    assert_eq!(database.number(&extend).await, 5);
+    let waiting = {
+        let extend = extend.clone();
+        tokio::spawn(async move { second.query_one(&*extend, &[]).await.map(|row| row.get::<_, i32>(0)) })
+    };
+    let blocked = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    // Within a transaction this view stands still unless told otherwise.
+    let looks = async || {
+        database.run("SELECT pg_stat_clear_snapshot()").await;
+        (database.number(blocked).await == 1).then_some(())
+    };
+    eventually("the second one waits", looks).await;
+    database.run("COMMIT").await;
+    assert_eq!(waiting.await.expect("it ends").expect("no error"), 0);
     database.assert_reconciled().await;
 }
