@@ -136,11 +136,7 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
     };
     let login = login.map(|login| (login.username, login.password));
     let identity = identify(hub, version, login).await?;
-    let foreign = |will: &LastWill| match std::str::from_utf8(&will.topic) {
-        Ok(topic) => !identity.may_publish(hub.topics.classify(topic)),
-        Err(_) => false,
-    };
-    if will.as_ref().is_some_and(foreign) {
+    if will.as_ref().is_some_and(|will| is_foreign(hub, &identity, will)) {
         return Err(answered(version, "will_topic", 5, 0x87));
     }
     let sender = Arc::new(Sender {
@@ -180,6 +176,11 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
         sender,
         will,
     })
+}
+
+/// A will may not be sent in another tenant's name.
+fn is_foreign(hub: &Hub, identity: &Identity, will: &LastWill) -> bool {
+    std::str::from_utf8(&will.topic).is_ok_and(|topic| !identity.may_publish(hub.topics.classify(topic)))
 }
 
 /// For how long the session outlives its connection. MQTT 3.1.1 knows for ever or not at all.

@@ -15,15 +15,16 @@ mod fanout;
 mod feeder;
 mod filter_index;
 mod inbound;
+mod link;
 mod listener;
 pub mod metrics;
+mod outbound;
 mod publication;
 mod registry;
 mod reply;
 mod retained;
 mod session;
 mod subscribing;
-
 mod topic;
 mod will;
 

@@ -7,8 +7,9 @@ use super::ack_window::AckWindow;
 use super::connect::Client;
 use super::deliveries::Deliveries;
 use super::envelope::Opened;
-use super::fanout::{FanoutError, Link};
+use super::fanout::FanoutError;
 use super::filter_index::FilterHold;
+use super::link::Link;
 use super::retained::Turn;
 use super::topic::TopicFilter;
 

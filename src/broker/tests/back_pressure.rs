@@ -65,10 +65,8 @@ async fn a_paused_client_that_leaves_is_not_counted_any_more() {
 
 #[tokio::test]
 async fn a_burst_of_small_messages_in_one_read_is_handled_to_its_end() {
-    let mut setup = small_queue();
-    setup.queue_messages = 10_000;
     for qos in [0, 1] {
-        let broker = TestBroker::with(Setup { config: setup.config.clone(), ..small_queue() }).await;
+        let broker = TestBroker::with(Setup { queue_messages: 10_000, ..small_queue() }).await;
         let mut client = Client::connect(&broker, &Connect::v311("d")).await;
         broker.writer.commit_everything();
         let mut burst = Vec::new();

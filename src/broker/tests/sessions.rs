@@ -191,7 +191,7 @@ async fn clients_of_two_tenants_may_have_the_same_identifier() {
 
 #[tokio::test]
 async fn unsent_usage_of_a_session_is_not_lost_by_a_take_over() {
-    let setup = super::harness::Setup { queue_messages: 1, ..Default::default() };
+    let setup = super::harness::Setup { queue_messages: 1, ..super::harness::Setup::default() };
     let mut broker = TestBroker::with(setup).await;
     let hello = Connect::v5("d").persistent();
     let mut first = Client::connect(&broker, &hello).await;

@@ -27,7 +27,7 @@ async fn a_soft_stop_answers_what_was_received_and_says_good_bye() {
 
 #[tokio::test]
 async fn a_hard_stop_waits_for_nothing() {
-    let setup = super::harness::Setup { queue_messages: 1, ..Default::default() };
+    let setup = super::harness::Setup { queue_messages: 1, ..super::harness::Setup::default() };
     let mut broker = TestBroker::with(setup).await;
     let hello = Connect::v5("d").persistent();
     let mut client = Client::connect(&broker, &hello).await;
@@ -44,7 +44,7 @@ async fn a_hard_stop_waits_for_nothing() {
 
 #[tokio::test]
 async fn a_hard_stop_does_not_wait_for_what_clients_left_behind() {
-    let setup = super::harness::Setup { queue_messages: 1, ..Default::default() };
+    let setup = super::harness::Setup { queue_messages: 1, ..super::harness::Setup::default() };
     let mut broker = TestBroker::with(setup).await;
     let mut client = Client::connect(&broker, &Connect::v311("d")).await;
     for pkid in 1..=5 {

@@ -1,0 +1,125 @@
+//! One subscriber's way out of the router.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use rumqttd::Notification;
+use rumqttd::local::{LinkError, LinkRx, LinkTx};
+use rumqttd::protocol::{Filter, Packet, QoS, RetainForwardRule, Subscribe, Unsubscribe};
+
+use super::codec;
+use super::envelope::{Envelopes, Opened, router_topic};
+use super::filter_index::FilterSlot;
+
+/// The router looks at a link's buffer when a packet is sent with an event; this one asks for nothing.
+#[allow(clippy::result_large_err, reason = "the error is rumqttd's")]
+pub(super) fn wake_router(link: &mut LinkTx) -> Result<(), LinkError> {
+    link.unsubscribe("-").map(drop)
+}
+
+/// The router's log of the link is gone.
+#[derive(Debug)]
+pub(super) struct LinkClosed;
+
+/// One subscriber's link to the router. Left unread, it keeps a backlog in the router's logs.
+pub(super) struct Link {
+    sender: LinkTx,
+    receiver: LinkRx,
+    open_links: Arc<AtomicUsize>,
+    envelopes: Envelopes,
+    /// The router waits to hear that there is room again.
+    unscheduled: bool,
+    generation: u64,
+    alive: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        sender: LinkTx,
+        receiver: LinkRx,
+        open_links: Arc<AtomicUsize>,
+        envelopes: Envelopes,
+        generation: u64,
+    ) -> Self {
+        Self { sender, receiver, open_links, envelopes, unscheduled: false, generation, alive: true }
+    }
+
+    /// Restart of the router that this link belongs to.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) async fn subscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
+        let filter = Filter {
+            path: router_topic(slot),
+            // The router's own windows are not needed: a link is paused by not reading it.
+            qos: QoS::AtMostOnce,
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::Never,
+        };
+        let packet = Packet::Subscribe(Subscribe { pkid: 1, filters: vec![filter] }, None);
+        self.sender.send(packet).await.map(drop).map_err(|_| LinkClosed)
+    }
+
+    pub(super) async fn unsubscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
+        let packet = Packet::Unsubscribe(Unsubscribe { pkid: 1, filters: vec![router_topic(slot)] }, None);
+        self.sender.send(packet).await.map(drop).map_err(|_| LinkClosed)
+    }
+
+    /// The next publication. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Opened, LinkClosed> {
+        loop {
+            if self.unscheduled {
+                // Asking for more is right here: whoever calls has room.
+                self.receiver.wake().await.map_err(|_| LinkClosed)?;
+                self.unscheduled = false;
+            }
+            let notification = self.receiver.next().await.map_err(|_| {
+                self.alive = false;
+                LinkClosed
+            })?;
+            if let Some(opened) = notification.and_then(|n| self.open(n)) {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// The next publication if it is there already.
+    pub(super) async fn next_ready(&mut self) -> Option<Opened> {
+        let mut next = pin!(self.next());
+        poll_fn(|context| match next.as_mut().poll(context) {
+            Poll::Ready(opened) => Poll::Ready(opened.ok()),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn open(&mut self, notification: Notification) -> Option<Opened> {
+        match notification {
+            Notification::Forward(forward) => {
+                let publish = forward.publish;
+                self.envelopes.open(&publish.topic, publish.payload, forward.properties)
+            }
+            Notification::Unschedule => {
+                self.unscheduled = true;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.alive {
+            self.sender.buffer().push_back(codec::normal_disconnect());
+            // An error means that the router is gone, and the link with it.
+            let _ = wake_router(&mut self.sender);
+        }
+        self.open_links.fetch_sub(1, Ordering::AcqRel);
+    }
+}
