@@ -47,6 +47,11 @@ impl StoreError {
         matches!(self, Self::CommitUnconfirmed(_) | Self::Timeout(_))
     }
 
+    /// The statement itself was not looked at: an earlier one of its transaction had failed (25P02).
+    pub(super) fn is_consequence(&self) -> bool {
+        self.sql_state() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
+    }
+
     /// Two transactions were in each other's way; nothing is wrong with the database.
     pub fn is_contention(&self) -> bool {
         matches!(self.code(), Some("40001" | "40P01"))

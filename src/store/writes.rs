@@ -187,10 +187,12 @@ impl Write<'_> {
         // Alone and first: what the next statements see must be younger than the lock. (Futures that are joined may be sent
         // in any order, above all while their statements are being prepared.)
         INVENTORY_SHARED.rows(&self.tx, self.mode, &[]).await?;
-        let (inventory, claimed) = tokio::try_join!(
+        let (inventory, claimed) = tokio::join!(
             INVENTORY_VERSION.rows(&self.tx, self.mode, &[]),
             CLAIM_KEYS.execute(&self.tx, self.mode, &params),
-        )?;
+        );
+        // In this order: a refused key aborts the other statement too, and is what has to be told.
+        let (claimed, inventory) = (claimed?, inventory?);
         self.inventory = inventory[0].get("version");
         if claimed as usize == records.len() {
             self.keys = vec![KeyOutcome::Stored; records.len()];
@@ -273,13 +275,22 @@ impl Write<'_> {
         let Ok(placements) = placed else { return Ok(None) };
         let amounts = self.amounts().await?;
         let totals = Totals::of(&records, &placements, &amounts);
-        let (stored, (), marked) = tokio::try_join!(
+        let results = tokio::join!(
             self.insert_records(&records, &placements, &amounts),
             self.add_totals(&totals),
             self.mark(&records),
-        )?;
-        debug_assert_eq!(stored as usize, records.len());
-        Ok(Some(marked))
+        );
+        match results {
+            (Ok(stored), Ok(()), Ok(marked)) => {
+                debug_assert_eq!(stored as usize, records.len());
+                Ok(Some(marked))
+            }
+            (stored, added, marked) => {
+                // The one that failed aborts the others: what they report says nothing about the cause.
+                let errors = [stored.err(), added.err(), marked.err()].into_iter().flatten();
+                Err(errors.min_by_key(StoreError::is_consequence).expect("at least one of them failed"))
+            }
+        }
     }
 
     async fn insert_records(
