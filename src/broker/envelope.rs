@@ -40,6 +40,8 @@ pub(super) struct Opened {
     pub(super) publication: Publication,
     /// The filter through which this copy came.
     pub(super) slot: FilterSlot,
+    /// Counts the filter's publications, so that a gap tells of those that the router's log has lost.
+    pub(super) sequence: u64,
 }
 
 impl Envelopes {
@@ -47,7 +49,7 @@ impl Envelopes {
         Self { epoch }
     }
 
-    pub(super) fn seal(&self, publication: &Publication, router_topic: Bytes) -> Packet {
+    pub(super) fn seal(&self, publication: &Publication, sequence: u64, router_topic: Bytes) -> Packet {
         let mut properties = publication.properties.as_deref().cloned().unwrap_or_default();
         let (expiry, since) = match publication.expiry {
             Some(Expiry { seconds, since }) => {
@@ -57,7 +59,7 @@ impl Envelopes {
         };
         let (qos, retain) = (publication.qos as u8, u8::from(publication.retain));
         let (tenant, publisher) = (publication.tenant.0, &publication.publisher);
-        let header = format!("{qos} {retain} {tenant} {expiry} {since} {publisher}");
+        let header = format!("{qos} {retain} {sequence} {tenant} {expiry} {since} {publisher}");
         properties.user_properties.push((header, publication.topic.to_string()));
         let publish = Publish::new(router_topic, publication.payload.clone(), false);
         Packet::Publish(publish, Some(properties))
@@ -74,9 +76,10 @@ impl Envelopes {
         let mut properties = properties?;
         // A client's own user properties come before it, so nothing that a client sends can stand in its place.
         let (header, topic) = properties.user_properties.pop()?;
-        let mut fields = header.splitn(6, ' ');
+        let mut fields = header.splitn(7, ' ');
         let qos = protocol::qos(fields.next()?.parse().ok()?)?;
         let retain = fields.next()? == "1";
+        let sequence = fields.next()?.parse().ok()?;
         let tenant = TenantId(fields.next()?.parse().ok()?);
         let expiry = fields.next()?.parse().ok();
         let since = self.epoch + Duration::from_millis(fields.next()?.parse().ok()?);
@@ -85,7 +88,7 @@ impl Envelopes {
         let expiry = expiry.map(|seconds| Expiry { seconds, since });
         let topic = topic.into();
         let publication = Publication { tenant, topic, payload, qos, retain, properties, expiry, publisher };
-        Some(Opened { publication, slot })
+        Some(Opened { publication, slot, sequence })
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
         let envelopes = Envelopes::new(epoch);
         let properties = PublishProperties {
             content_type: Some("json".into()),
-            user_properties: vec![("0 0 1  0 x".into(), "spoofed".into())],
+            user_properties: vec![("0 0 1 1  0 x".into(), "spoofed".into())],
             message_expiry_interval: Some(60),
             ..Default::default()
         };
@@ -111,13 +114,14 @@ mod tests {
         sent.qos = QoS::ExactlyOnce;
         sent.retain = true;
         sent.publisher = "device 7 ü".into();
-        let Packet::Publish(packet, properties) = envelopes.seal(&sent, router_topic(FilterSlot(5)).into())
+        let Packet::Publish(packet, properties) =
+            envelopes.seal(&sent, 42, router_topic(FilterSlot(5)).into())
         else {
             panic!("no PUBLISH");
         };
         assert!(packet.topic.is_ascii() && packet.topic.len() == TOPIC_BYTES);
         let opened = envelopes.open(&packet.topic, packet.payload, properties).unwrap();
-        assert_eq!(opened.slot, FilterSlot(5));
+        assert_eq!((opened.slot, opened.sequence), (FilterSlot(5), 42));
         let got = opened.publication;
         assert_eq!(
             (got.tenant, &*got.topic, got.qos, got.retain),

@@ -200,7 +200,8 @@ struct Supervisor {
     segment_bytes: usize,
     open_links: Arc<AtomicUsize>,
     link_number: u64,
-    topics: HashMap<FilterSlot, Bytes>,
+    /// What the router calls a filter, and how many publications it has had.
+    topics: HashMap<FilterSlot, (Bytes, u64)>,
     envelopes: Envelopes,
     announce: watch::Sender<u64>,
     metrics: Arc<BrokerMetrics>,
@@ -236,8 +237,10 @@ impl Supervisor {
 
     fn seal(&mut self, publication: &Publication, slots: &[FilterSlot], packets: &mut Vec<Packet>) {
         for slot in slots {
-            let topic = self.topics.entry(*slot).or_insert_with(|| router_topic(*slot).into()).clone();
-            packets.push(self.envelopes.seal(publication, topic));
+            let (topic, sequence) =
+                self.topics.entry(*slot).or_insert_with(|| (router_topic(*slot).into(), 0));
+            *sequence += 1;
+            packets.push(self.envelopes.seal(publication, *sequence, topic.clone()));
         }
     }
 

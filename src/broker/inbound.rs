@@ -21,6 +21,8 @@ use super::publication::Publication;
 use super::reply::Verdict;
 use super::topic;
 
+/// Most QoS 2 messages between PUBREC and PUBREL that a session of MQTT 3.1.1 remembers.
+const MAX_UNRELEASED: usize = 10_000;
 /// Not authorized.
 const NOT_AUTHORIZED: u8 = 0x87;
 
@@ -152,6 +154,10 @@ impl Connection {
         }
         if self.session.window.attach(answer, digest) {
             return Ok(true);
+        }
+        // MQTT 3.1.1 has no receive maximum; it is stopped where no client comes by itself.
+        if self.client.version == Version::V311 && self.session.received.len() >= MAX_UNRELEASED {
+            return Err(Violation::ReceiveMaximum);
         }
         let open = self.session.window.len() + self.session.received.len();
         if self.client.version == Version::V5 && open >= usize::from(self.hub.config.receive_maximum) {

@@ -1,5 +1,6 @@
 //! One subscriber's way out of the router.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub(super) struct Link {
     unscheduled: bool,
     generation: u64,
     alive: bool,
+    /// Number of the last publication of each filter.
+    seen: HashMap<FilterSlot, u64>,
+    missed: u64,
 }
 
 impl Link {
@@ -44,12 +48,33 @@ impl Link {
         envelopes: Envelopes,
         generation: u64,
     ) -> Self {
-        Self { sender, receiver, open_links, envelopes, unscheduled: false, generation, alive: true }
+        Self {
+            sender,
+            receiver,
+            open_links,
+            envelopes,
+            unscheduled: false,
+            generation,
+            alive: true,
+            seen: HashMap::new(),
+            missed: 0,
+        }
     }
 
     /// Restart of the router that this link belongs to.
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Publications that gave way in the router's log since the last call, because this link was not read.
+    pub(super) fn take_missed(&mut self) -> u64 {
+        std::mem::take(&mut self.missed)
+    }
+
+    fn count_missed(&mut self, opened: &Opened) {
+        if let Some(last) = self.seen.insert(opened.slot, opened.sequence) {
+            self.missed += opened.sequence.saturating_sub(last + 1);
+        }
     }
 
     pub(super) async fn subscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
@@ -66,6 +91,7 @@ impl Link {
     }
 
     pub(super) async fn unsubscribe(&mut self, slot: FilterSlot) -> Result<(), LinkClosed> {
+        self.seen.remove(&slot);
         let packet = Packet::Unsubscribe(Unsubscribe { pkid: 1, filters: vec![router_topic(slot)] }, None);
         self.sender.send(packet).await.map(drop).map_err(|_| LinkClosed)
     }
@@ -102,7 +128,9 @@ impl Link {
         match notification {
             Notification::Forward(forward) => {
                 let publish = forward.publish;
-                self.envelopes.open(&publish.topic, publish.payload, forward.properties)
+                let opened = self.envelopes.open(&publish.topic, publish.payload, forward.properties)?;
+                self.count_missed(&opened);
+                Some(opened)
             }
             Notification::Unschedule => {
                 self.unscheduled = true;

@@ -33,6 +33,10 @@ impl Connection {
                 next = link.next_ready().await;
             }
         }
+        let missed = self.session.link.as_mut().map_or(0, |link| link.take_missed());
+        if missed > 0 {
+            self.hub.metrics.dropped("log_overwritten", missed);
+        }
         self.pump();
     }
 

@@ -160,3 +160,21 @@ impl Registry {
         expired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ticket_that_is_lost_does_not_lock_its_client_out() {
+        let registry = Registry::new(1);
+        let key: ClientKey = (TenantId(1), "d".into());
+        let (ticket, _) = registry.claim(key.clone()).await;
+        let crashed = std::thread::spawn(move || {
+            let _lost = ticket;
+            panic!("the connection's task");
+        });
+        assert!(crashed.join().is_err());
+        assert!(registry.claim(key).await.1.is_none());
+    }
+}

@@ -59,3 +59,33 @@ async fn a_subscriber_that_does_not_read_stops_nobody() {
         assert_eq!(listener.published().await.payload.len(), payload.len());
     }
 }
+
+#[tokio::test]
+async fn what_gave_way_while_a_session_was_away_is_counted() {
+    let broker = TestBroker::configured(|config| config.subscription_log_bytes = 16 * 1024).await;
+    let hello = Connect::v5("s").persistent();
+    let mut subscriber = Client::connect(&broker, &hello).await;
+    subscriber.subscribe("t", 1).await;
+    let mut publisher = Client::connect(&broker, &Connect::v5("p")).await;
+    publisher.publish(&publish("t", "0").qos1(1)).await;
+    publisher.puback().await;
+    let first = subscriber.published().await;
+    subscriber.send_ack(PUBACK, first.pkid).await;
+    subscriber.leave().await;
+    for n in 1..=1000u16 {
+        publisher.publish(&publish("t", n.to_string()).qos1(n)).await;
+        publisher.puback().await;
+    }
+    let mut subscriber = Client::connect(&broker, &hello).await;
+    let mut heard = 0;
+    loop {
+        let published = subscriber.published().await;
+        subscriber.send_ack(PUBACK, published.pkid).await;
+        heard += 1;
+        if published.payload == b"1000" {
+            break;
+        }
+    }
+    assert!(heard < 1000);
+    assert_eq!(broker.metrics.dropped_count("log_overwritten"), 1000 - heard);
+}
