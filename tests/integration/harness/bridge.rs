@@ -3,7 +3,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::PATIENCE;
@@ -116,16 +117,17 @@ impl BridgeProcess {
         self.log.lock().expect("no panic").clone()
     }
 
-    /// GET by curl: status and body.
+    /// GET: status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let output = Command::new("curl")
-            .args(["-s", "-w", "\n%{http_code}", &format!("http://{}{path}", self.http)])
-            .output()
-            .await
-            .expect("curl is installed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (body, status) = text.rsplit_once('\n').expect("curl prints the status");
-        (status.parse().expect("a status"), body.to_owned())
+        let mut socket = TcpStream::connect(self.http).await.expect("it listens");
+        // HTTP/1.0: the answer ends with the connection.
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http);
+        socket.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
     }
 
     /// A metric's value, summed over its labels.
