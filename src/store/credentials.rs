@@ -11,7 +11,6 @@ static SAVE: Statement = statement!("save_mqtt_credential", TEXT, TEXT, TEXT);
 static LIST: Statement = statement!("list_mqtt_credentials", TEXT, INT8);
 static REVOKE: Statement = statement!("revoke_mqtt_credential", TEXT);
 static TENANT_BY_NAME: Statement = statement!("tenant_by_name", TEXT);
-static CREATE_TENANT: Statement = statement!("create_tenant", TEXT);
 
 /// A user of the embedded broker.
 #[derive(Clone, Debug)]
@@ -96,14 +95,5 @@ impl Store {
         let client = self.client().await?;
         let rows = TENANT_BY_NAME.rows(&client, self.mode, &[&name]).await?;
         Ok(rows.first().map(|row| TenantId(row.get(0))))
-    }
-
-    /// False when a tenant of that name exists.
-    ///
-    /// # Errors
-    /// [`StoreError`]; class 23 when the name is not one.
-    pub async fn create_tenant(&self, name: &str) -> Result<bool, StoreError> {
-        let client = self.client().await?;
-        Ok(CREATE_TENANT.execute(&client, self.mode, &[&name]).await? == 1)
     }
 }
