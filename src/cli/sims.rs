@@ -88,11 +88,11 @@ async fn import(store: &Store, tenant: TenantId, input: Box<dyn Read>) -> Result
         total.created += done.created;
         total.updated += done.updated;
         total.foreign += done.foreign;
-        total.attached += done.attached;
+        total.stamped += done.stamped;
     }
     println!(
         "{} SIMs added, {} changed; {} waiting records now count; {faults} rows at fault, {} held by another tenant",
-        total.created, total.updated, total.attached, total.foreign
+        total.created, total.updated, total.stamped, total.foreign
     );
     Ok(if faults == 0 && total.foreign == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -23,11 +23,14 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 4] = [
+static MIGRATIONS: [Migration; 7] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
     migration!(4, "rollups_and_invoices"),
+    migration!(5, "rollup_tables"),
+    migration!(6, "rollup_functions"),
+    migration!(7, "rollup_moves"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -12,6 +12,8 @@ mod migrations;
 mod partitions;
 pub mod quarantine;
 pub mod reconcile;
+pub mod rollups;
+pub mod sim_moves;
 pub mod sims;
 mod statement;
 mod tls;
@@ -123,15 +125,24 @@ impl Store {
         &self,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.within(self.timeout, work).await
+    }
+
+    /// The same with a limit of its own.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut client = self.client().await?;
-        if let Ok(result) = tokio::time::timeout(self.timeout, work(&mut client)).await {
+        if let Ok(result) = tokio::time::timeout(limit, work(&mut client)).await {
             return result;
         }
         let abandoned = Object::take(client);
         let cancel = abandoned.cancel_token();
         // Best effort: a server that is gone needs no cancelling.
         tokio::time::timeout(CANCEL_WITHIN, cancel.cancel_query(self.tls.clone())).await.ok();
-        Err(StoreError::Timeout(self.timeout.as_secs()))
+        Err(StoreError::Timeout(limit.as_secs()))
     }
 
     async fn client(&self) -> Result<Object, StoreError> {

@@ -1,6 +1,7 @@
 //! The invariants, each a query that returns no row (`simbridge reconcile`).
 
 use tokio_postgres::IsolationLevel;
+use tokio_postgres::types::ToSql;
 
 use super::{Statement, Store, StoreError, statement};
 
@@ -10,29 +11,85 @@ struct Invariant {
     /// What holds when the query returns nothing.
     meaning: &'static str,
     query: Statement,
+    /// Takes bounds of ICCIDs; otherwise it looks at everything.
+    by_sim: bool,
 }
 
-static INVARIANTS: [Invariant; 5] = [
+/// Digits sort between these.
+const ALL_SIMS: (&str, &str) = ("", ":");
+
+static INVARIANTS: [Invariant; 12] = [
     Invariant {
         name: "I1",
         meaning: "each cycle's totals are the sum and count of its records",
-        query: statement!("reconcile_i1"),
+        query: statement!("reconcile_i1", TEXT, TEXT),
+        by_sim: true,
     },
-    Invariant { name: "I2", meaning: "keys and records match one to one", query: statement!("reconcile_i2") },
+    Invariant {
+        name: "I2",
+        meaning: "keys and records match one to one",
+        query: statement!("reconcile_i2", TEXT, TEXT),
+        by_sim: true,
+    },
+    Invariant {
+        name: "I3",
+        meaning: "each hour is the sum of its records, and its SIMs are counted once",
+        query: statement!("reconcile_i3"),
+        by_sim: false,
+    },
+    Invariant {
+        name: "I4",
+        meaning: "each SIM's days, in its tenant's time zone, are the sums of its records",
+        query: statement!("reconcile_i4_sims", TEXT, TEXT),
+        by_sim: true,
+    },
+    Invariant {
+        name: "I4",
+        meaning: "each SIM's days cost what its plans say",
+        query: statement!("reconcile_i4_costs", TEXT, TEXT),
+        by_sim: true,
+    },
+    Invariant {
+        name: "I4",
+        meaning: "the days of carriers and networks are the sums of their SIMs' days",
+        query: statement!("reconcile_i4_networks"),
+        by_sim: false,
+    },
+    Invariant {
+        name: "I4",
+        meaning: "daily_usage is the sum of its networks, each SIM counted once",
+        query: statement!("reconcile_i4_days"),
+        by_sim: false,
+    },
+    Invariant {
+        name: "I5",
+        meaning: "each month is the sum of its days, each SIM counted once",
+        query: statement!("reconcile_i5"),
+        by_sim: false,
+    },
     Invariant {
         name: "I6",
         meaning: "each record has the tenant, carrier, plan and cycle in force at its period_start",
-        query: statement!("reconcile_i6"),
+        query: statement!("reconcile_i6", TEXT, TEXT),
+        by_sim: true,
     },
     Invariant {
         name: "I7",
         meaning: "the cycles of a SIM have no gap and no overlap, and one is current",
-        query: statement!("reconcile_i7"),
+        query: statement!("reconcile_i7", TEXT, TEXT),
+        by_sim: true,
     },
     Invariant {
         name: "I8",
         meaning: "a record plus its corrections is never below zero",
-        query: statement!("reconcile_i8"),
+        query: statement!("reconcile_i8", TEXT, TEXT),
+        by_sim: true,
+    },
+    Invariant {
+        name: "I9",
+        meaning: "no batch waits for longer than five minutes to be rolled up",
+        query: statement!("reconcile_i9"),
+        by_sim: false,
     },
 ];
 
@@ -89,7 +146,10 @@ impl Store {
         let scope = RECONCILE_SCOPE.rows(&tx, self.mode, &[]).await?;
         let mut results = Vec::with_capacity(INVARIANTS.len());
         for invariant in &INVARIANTS {
-            let rows = invariant.query.rows(&tx, self.mode, &[]).await?;
+            let (after, up_to) = ALL_SIMS;
+            let bounds: [&(dyn ToSql + Sync); 2] = [&after, &up_to];
+            let params = if invariant.by_sim { &bounds[..] } else { &[] };
+            let rows = invariant.query.rows(&tx, self.mode, params).await?;
             results.push(InvariantResult {
                 name: invariant.name,
                 meaning: invariant.meaning,

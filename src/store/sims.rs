@@ -8,8 +8,8 @@ use crate::domain::{Iccid, TenantId};
 
 use super::{Statement, Store, StoreError, statement};
 
-static INVENTORY_EXCLUSIVE: Statement = statement!("inventory_exclusive");
-static IMPORT_CARRIERS: Statement = statement!("import_carriers", TEXT_ARRAY, TEXT_ARRAY);
+pub(super) static INVENTORY_EXCLUSIVE: Statement = statement!("inventory_exclusive");
+pub(super) static IMPORT_CARRIERS: Statement = statement!("import_carriers", TEXT_ARRAY, TEXT_ARRAY);
 static IMPORT_RATE_PLANS: Statement =
     statement!("import_rate_plans", INT4, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY);
 #[rustfmt::skip]
@@ -19,9 +19,10 @@ static IMPORT_SIMS: Statement = statement!(
     FLOAT8_ARRAY, FLOAT8_ARRAY, TEXT_ARRAY, INT2_ARRAY,
 );
 static OWN_SIMS: Statement = statement!("own_sims", TEXT_ARRAY, TIMESTAMPTZ);
-static RESTAMP_RECORDS: Statement = statement!("restamp_records", TEXT_ARRAY, TIMESTAMPTZ);
-static ENSURE_CYCLES: Statement = statement!("ensure_cycles", TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ);
-static ATTACH_RECORDS: Statement = statement!("attach_records", TEXT_ARRAY, TIMESTAMPTZ);
+pub(super) static ENSURE_CYCLES: Statement =
+    statement!("ensure_cycles", TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ);
+pub(super) static STAMP_RECORDS: Statement =
+    statement!("stamp_records", TEXT_ARRAY, TIMESTAMPTZ, TIMESTAMPTZ);
 static LIST_SIMS: Statement = statement!("list_sims", INT4, TEXT, INT8);
 
 /// SIMs of one import transaction: writers wait while it holds the inventory lock, so it is short.
@@ -58,8 +59,8 @@ pub struct Imported {
     pub updated: u64,
     /// ICCIDs that another tenant holds; left alone.
     pub foreign: u64,
-    /// Records that were waiting for their SIM and now count in its cycles.
-    pub attached: u64,
+    /// Records that were waiting for their SIM, or lie ahead of the change, and now count as the inventory says.
+    pub stamped: u64,
 }
 
 /// A SIM in a list.
@@ -97,16 +98,15 @@ impl Store {
         let stored = self.import_rows(&tx, tenant, rows).await?;
         let iccids: Vec<&str> = stored.iter().map(|(iccid, _)| iccid.as_str()).collect();
         OWN_SIMS.execute(&tx, self.mode, &[&iccids, &now]).await?;
-        RESTAMP_RECORDS.execute(&tx, self.mode, &[&iccids, &now]).await?;
         ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &vec![now; iccids.len()], &now]).await?;
-        let attached: i64 = ATTACH_RECORDS.rows(&tx, self.mode, &[&iccids, &now]).await?[0].get(0);
+        let stamped: i64 = STAMP_RECORDS.rows(&tx, self.mode, &[&iccids, &now, &now]).await?[0].get(0);
         tx.commit().await?;
         let created = stored.iter().filter(|(_, created)| *created).count();
         Ok(Imported {
             created: created as u64,
             updated: (stored.len() - created) as u64,
             foreign: (rows.len() - stored.len()) as u64,
-            attached: u64::try_from(attached).unwrap_or(0),
+            stamped: u64::try_from(stamped).unwrap_or(0),
         })
     }
 

@@ -19,5 +19,6 @@ mod mosquitto;
 mod outage;
 mod pipeline;
 mod quarantine;
+mod rollups;
 mod storm;
 mod unknown_sims;

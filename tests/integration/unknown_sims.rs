@@ -29,16 +29,15 @@ async fn records_of_an_unknown_sim_are_stored_and_count_once_it_is_imported() {
     database.assert_reconciled().await;
 
     let imported = database.import_at(NOW, &[on_plan("Salt", "flat")]).await;
-    assert_eq!((imported.created, imported.attached), (1, 3));
+    assert_eq!((imported.created, imported.stamped), (1, 3));
     let totals = "SELECT cycle_id || ' ' || total_bytes FROM usage_cycles WHERE record_count > 0 ORDER BY 1";
     assert_eq!(database.rows(totals).await, ["2025-12 4", "2026-03 3"]);
     assert_eq!(database.number("SELECT count(*) FROM usage_cycles").await, 4, "without a gap");
-    assert_eq!(database.number("SELECT record_count FROM rollup_markers WHERE iccid IS NOT NULL").await, 3);
     database.assert_reconciled().await;
 
     // What an instance remembers of the SIM is of before the import.
     assert_eq!(word(&pipeline.one(ICCID, record_at("c", AT, 8)).await), "stored");
-    assert_eq!(database.import_at(NOW, &[sim(ICCID)]).await.attached, 0);
+    assert_eq!(database.import_at(NOW, &[sim(ICCID)]).await.stamped, 0);
     assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 15);
     database.assert_reconciled().await;
 }
@@ -66,12 +65,12 @@ async fn an_import_that_races_with_its_records_leaves_each_in_its_cycle() {
         }
     };
     let import = async {
-        let mut attached = 0;
+        let mut stamped = 0;
         for chunk in iccids.chunks(5) {
             let rows: Vec<_> = chunk.iter().map(|iccid| sim(iccid)).collect();
-            attached += database.import_at(NOW, &rows).await.attached;
+            stamped += database.import_at(NOW, &rows).await.stamped;
         }
-        attached
+        stamped
     };
     tokio::join!(send(0), send(1), send(2), send(3), import);
     assert_eq!(database.number("SELECT count(*) FROM usage_records WHERE sim_id IS NULL").await, 0);
@@ -93,12 +92,12 @@ async fn a_sim_of_another_tenant_stays_unknown_to_the_sender() {
         format!("SELECT tenant_id = {} AND sim_id IS NULL FROM usage_records WHERE total_bytes = 9", other.0);
     assert_eq!(database.text(&loose, &[]).await, "true");
     assert_eq!(
-        database.import_at(NOW, &[sim(ICCID)]).await.attached,
+        database.import_at(NOW, &[sim(ICCID)]).await.stamped,
         0,
         "an import of the owner changes nothing"
     );
     let imported = database.store.import_sims(other, &[sim(ICCID)], time(NOW)).await.expect("an import");
-    assert_eq!((imported.foreign, imported.created, imported.attached), (1, 0, 0));
+    assert_eq!((imported.foreign, imported.created, imported.stamped), (1, 0, 0));
     assert_eq!(word(&pipeline.one_as(foreign, ICCID, record_at("s", AT, 9)).await), "stored");
     assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 1);
     database.assert_reconciled().await;
@@ -121,7 +120,6 @@ async fn a_new_carrier_counts_from_the_change_on_and_not_before() {
                     JOIN carriers c ON c.id = r.carrier_id JOIN rate_plans p ON p.id = r.rate_plan_id ORDER BY 1";
     let expected = ["ahead Sunrise volume", "late Salt flat", "now Sunrise volume", "past Salt flat"];
     assert_eq!(database.rows(carriers).await, expected);
-    assert_eq!(database.number("SELECT record_count FROM rollup_markers WHERE iccid IS NOT NULL").await, 1);
     assert_eq!(database.number("SELECT count(*) FROM sim_ownership").await, 2);
     database.assert_reconciled().await;
 }

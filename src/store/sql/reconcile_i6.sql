@@ -3,7 +3,7 @@ SELECT format('record %s of SIM %s at %s: tenant %s carrier %s plan %s cycle %s,
               r.record_id, r.iccid, r.period_start, r.tenant_id, r.carrier_id, r.rate_plan_id, r.cycle_id,
               o.tenant_id, o.carrier_id, o.rate_plan_id, c.cycle_id) AS violation
 FROM usage_records r
--- What a record of this SIM, sent by this tenant, is given when it is stored (insert_records.sql).
+-- What a record of this SIM, sent by this tenant, is given when it is stored (records_in_force).
 LEFT JOIN LATERAL (
     SELECT s.tenant_id, s.sim_id, s.carrier_id, s.rate_plan_id FROM sim_ownership s
     WHERE s.iccid = r.iccid AND s.valid_from <= r.period_start
@@ -11,7 +11,8 @@ LEFT JOIN LATERAL (
 ) AS o ON EXISTS (SELECT FROM sim_ownership m WHERE m.iccid = r.iccid AND m.tenant_id = r.key_tenant_id)
 LEFT JOIN usage_cycles c ON c.sim_id = o.sim_id AND c.iccid = r.iccid
                         AND c.cycle_start <= r.period_start AND r.period_start < c.cycle_end
-WHERE (r.tenant_id, r.sim_id, r.carrier_id, r.rate_plan_id, r.cycle_id)
-      IS DISTINCT FROM (coalesce(o.tenant_id, r.key_tenant_id), o.sim_id, o.carrier_id, o.rate_plan_id, c.cycle_id)
-   OR (r.sim_id IS NOT NULL AND r.cycle_id IS NULL)
+WHERE r.iccid > /* after ICCID */ $1 AND r.iccid <= /* up to ICCID */ $2
+  AND ((r.tenant_id, r.sim_id, r.carrier_id, r.rate_plan_id, r.cycle_id)
+       IS DISTINCT FROM (coalesce(o.tenant_id, r.key_tenant_id), o.sim_id, o.carrier_id, o.rate_plan_id, c.cycle_id)
+       OR (r.sim_id IS NOT NULL AND r.cycle_id IS NULL))
 LIMIT 1000

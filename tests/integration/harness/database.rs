@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use simbridge::domain::{Clock, Iccid, TenantId};
 use simbridge::store::Store;
 use simbridge::store::reconcile::Reconciliation;
+use simbridge::store::rollups::Lock;
 use simbridge::store::sims::{Imported, SimRow};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
@@ -96,6 +97,30 @@ impl TestDatabase {
 
     pub(crate) async fn import(&self, rows: &[SimRow]) -> Imported {
         self.store.import_sims(TENANT, rows, now()).await.expect("the import succeeds")
+    }
+
+    /// Rolls up until nothing waits, a few records at a time; returns the records.
+    pub(crate) async fn roll_up(&self) -> i64 {
+        let mut records = 0;
+        loop {
+            let done = self.store.roll_up(7, super::PATIENCE, Lock::Wait).await.expect("a roll-up");
+            let done = done.expect("the lock was waited for");
+            if done.markers == 0 {
+                return records;
+            }
+            records += done.records;
+        }
+    }
+
+    /// Moves days of tenants whose time zone changed until all are where they belong.
+    pub(crate) async fn move_zones(&self) {
+        while self
+            .store
+            .move_zone(3, super::PATIENCE, Lock::Wait)
+            .await
+            .expect("a move")
+            .is_some_and(|moved| moved.tenant.is_some())
+        {}
     }
 
     /// All invariants hold; otherwise the test fails with the violations.

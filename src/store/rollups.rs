@@ -1,0 +1,170 @@
+//! Rollups: the functions of migrations V6 and V7, each call one transaction under the rollup lock (ADR 0007).
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use deadpool_postgres::{Object, Transaction};
+
+use crate::domain::TenantId;
+
+use super::{Statement, Store, StoreError, statement};
+
+static TRY_ROLLUP_LOCK: Statement = statement!("try_rollup_lock");
+static LIMIT_TRANSACTION: Statement = statement!("limit_transaction", TEXT, TEXT);
+static ROLL_UP_CHUNK: Statement = statement!("roll_up_chunk", INT8);
+static ROLLUP_BACKLOG: Statement = statement!("rollup_backlog");
+static MOVE_ZONE_CHUNK: Statement = statement!("move_zone_chunk", INT4);
+static REBUILD_DAYS: Statement = statement!("rebuild_days", INT4, DATE, DATE);
+static REBUILD_SPAN: Statement = statement!("rebuild_span", INT4);
+
+/// A bridge that holds the lock and does nothing for so long has stopped; its transaction is ended for it.
+const IDLE_WITH_LOCK: Duration = Duration::from_secs(30);
+
+/// What waits to be added to rollups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub markers: i64,
+    pub records: i64,
+    /// When the oldest of them was committed.
+    pub oldest: Option<DateTime<Utc>>,
+    /// Tenants whose days are on their way to another time zone.
+    pub zone_changes: i64,
+}
+
+/// What one chunk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RolledUp {
+    pub markers: i32,
+    pub records: i64,
+    /// Rows of `daily_usage` that were stored.
+    pub days: i32,
+}
+
+/// What one chunk of a change of time zone did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneMoved {
+    /// `None` when no tenant's zone changed.
+    pub tenant: Option<TenantId>,
+    pub sims: i32,
+    pub finished: bool,
+}
+
+/// How a chunk comes by the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Waits until other instances are done with theirs.
+    Wait,
+    /// Leaves the work to whoever holds it.
+    Skip,
+}
+
+impl Store {
+    /// Adds the records of the oldest markers, about `at_most` and one marker in any case, to every rollup. `None` when
+    /// another instance is at it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub async fn roll_up(
+        &self,
+        at_most: i64,
+        limit: Duration,
+        lock: Lock,
+    ) -> Result<Option<RolledUp>, StoreError> {
+        self.under_rollup_lock(limit, lock, async |tx, mode| {
+            let rows = ROLL_UP_CHUNK.rows(tx, mode, &[&at_most]).await?;
+            let row = &rows[0];
+            Ok(RolledUp { markers: row.get("markers"), records: row.get("records"), days: row.get("days") })
+        })
+        .await
+    }
+
+    /// Moves the days of at most `at_most` SIMs of a tenant whose time zone changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub async fn move_zone(
+        &self,
+        at_most: i32,
+        limit: Duration,
+        lock: Lock,
+    ) -> Result<Option<ZoneMoved>, StoreError> {
+        self.under_rollup_lock(limit, lock, async |tx, mode| {
+            let rows = MOVE_ZONE_CHUNK.rows(tx, mode, &[&at_most]).await?;
+            let row = &rows[0];
+            let tenant: Option<i32> = row.get("tenant");
+            Ok(ZoneMoved {
+                tenant: tenant.map(TenantId),
+                sims: row.get("sims"),
+                finished: row.get("finished"),
+            })
+        })
+        .await
+    }
+
+    /// Makes every rollup of the days `first` to `last` of a tenant anew from its records; returns how many it read.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then. Days of which raw records are gone are refused (55000).
+    pub async fn rebuild_days(
+        &self,
+        tenant: TenantId,
+        first: NaiveDate,
+        last: NaiveDate,
+        limit: Duration,
+    ) -> Result<i64, StoreError> {
+        let rebuilt = self
+            .under_rollup_lock(limit, Lock::Wait, async |tx, mode| {
+                Ok(REBUILD_DAYS.rows(tx, mode, &[&tenant.0, &first, &last]).await?[0].get("records"))
+            })
+            .await?;
+        Ok(rebuilt.expect("whoever waits for the lock gets it"))
+    }
+
+    /// First and last day of which a tenant has rollups or raw records; `None` without any. Days whose raw records are gone
+    /// are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn rebuild_span(&self, tenant: TenantId) -> Result<Option<(NaiveDate, NaiveDate)>, StoreError> {
+        let client = self.client().await?;
+        let rows = REBUILD_SPAN.rows(&client, self.mode, &[&tenant.0]).await?;
+        let (first, last): (Option<_>, Option<_>) = (rows[0].get("first"), rows[0].get("last"));
+        Ok(first.zip(last))
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn rollup_backlog(&self) -> Result<Backlog, StoreError> {
+        let client = self.client().await?;
+        let rows = ROLLUP_BACKLOG.rows(&client, self.mode, &[]).await?;
+        let row = &rows[0];
+        Ok(Backlog {
+            markers: row.get("markers"),
+            records: row.get("records"),
+            oldest: row.get("oldest"),
+            zone_changes: row.get("zone_changes"),
+        })
+    }
+
+    async fn under_rollup_lock<T>(
+        &self,
+        limit: Duration,
+        lock: Lock,
+        work: impl AsyncFnOnce(&Transaction<'_>, super::StatementMode) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.within(limit, async |client: &mut Object| {
+            let tx = client.transaction().await?;
+            let (limit, idle) = (limit.as_millis().to_string(), IDLE_WITH_LOCK.as_millis().to_string());
+            LIMIT_TRANSACTION.rows(&tx, self.mode, &[&limit, &idle]).await?;
+            if lock == Lock::Skip && !TRY_ROLLUP_LOCK.rows(&tx, self.mode, &[]).await?[0].get::<_, bool>(0) {
+                return Ok(None);
+            }
+            let done = work(&tx, self.mode).await?;
+            tx.commit().await?;
+            Ok(Some(done))
+        })
+        .await
+    }
+}

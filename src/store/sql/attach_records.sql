@@ -1,2 +1,0 @@
--- store::sims: gives records that came before their SIM was provisioned their owner and cycle
-SELECT attach_records(/* iccids */ $1, /* now */ $2)
