@@ -84,12 +84,17 @@ COMMENT ON FUNCTION ensure_rollup_partitions IS 'Makes the monthly partitions of
 
 CREATE FUNCTION number_sims() RETURNS void
 LANGUAGE sql AS $$
+    WITH fresh AS (
+        SELECT DISTINCT c.tenant_id, c.iccid FROM rollup_changes c
+        WHERE NOT EXISTS (SELECT FROM sim_numbers n WHERE n.tenant_id = c.tenant_id AND n.iccid = c.iccid)
+    ), used AS MATERIALIZED (
+        -- Once for each tenant: asked again for each row, the index would be read through all that was just inserted.
+        SELECT t.tenant_id, coalesce((SELECT max(n.number) + 1 FROM sim_numbers n WHERE n.tenant_id = t.tenant_id), 0) AS next
+        FROM (SELECT DISTINCT tenant_id FROM fresh) AS t
+    )
     INSERT INTO sim_numbers (tenant_id, iccid, number)
-    SELECT fresh.tenant_id, fresh.iccid,
-           coalesce((SELECT max(n.number) + 1 FROM sim_numbers n WHERE n.tenant_id = fresh.tenant_id), 0)
-           + row_number() OVER (PARTITION BY fresh.tenant_id ORDER BY fresh.iccid) - 1
-    FROM (SELECT DISTINCT c.tenant_id, c.iccid FROM rollup_changes c
-          WHERE NOT EXISTS (SELECT FROM sim_numbers n WHERE n.tenant_id = c.tenant_id AND n.iccid = c.iccid)) AS fresh
+    SELECT tenant_id, iccid, used.next + row_number() OVER (PARTITION BY tenant_id ORDER BY iccid) - 1
+    FROM fresh JOIN used USING (tenant_id)
 $$;
 COMMENT ON FUNCTION number_sims IS 'Gives the SIMs in rollup_changes a number if they have none';
 
@@ -538,7 +543,8 @@ $$;
 COMMENT ON FUNCTION take_marked_records IS 'Takes markers and puts what their records amount to into rollup_changes; returns the number of records';
 
 CREATE FUNCTION roll_up_chunk(at_most_records bigint, OUT markers integer, OUT records bigint, OUT days integer)
-LANGUAGE plpgsql AS $$
+-- What a chunk sorts and groups fits into memory.
+LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
     ids bigint[];
 BEGIN

@@ -68,7 +68,7 @@ LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION stamp_records(iccids text[], since timestamptz, at timestamptz) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
     stamped bigint;
 BEGIN
@@ -90,7 +90,7 @@ COMMENT ON FUNCTION stamp_records IS
 DROP FUNCTION attach_records;
 
 CREATE FUNCTION move_zone_chunk(at_most_sims integer, OUT tenant integer, OUT sims integer, OUT finished boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
     change zone_changes;
     chosen text[];
@@ -209,7 +209,7 @@ LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION rebuild_days(tenant integer, first date, last date) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' AS $$
 DECLARE
     bounds  record;
     records bigint;
