@@ -31,7 +31,6 @@ CREATE TABLE sim_daily_usage (
     total_bytes         numeric(30, 0) NOT NULL,
     sms_count           numeric(30, 0) NOT NULL,
     voice_seconds       numeric(30, 0) NOT NULL,
-    bytes_before        numeric(30, 0) NOT NULL DEFAULT 0,
     cost                numeric(60, 30) NOT NULL DEFAULT 0,
     CONSTRAINT sim_daily_usage_pk PRIMARY KEY (tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id)
 ) PARTITION BY RANGE (usage_date);
@@ -40,9 +39,20 @@ COMMENT ON COLUMN sim_daily_usage.carrier_id IS '0 without a carrier';
 COMMENT ON COLUMN sim_daily_usage.rate_plan_id IS '0 without a plan';
 COMMENT ON COLUMN sim_daily_usage.mccmnc IS 'Serving network; empty where unknown';
 COMMENT ON COLUMN sim_daily_usage.cycle_id IS 'Billing cycle; empty while the SIM is unknown';
-COMMENT ON COLUMN sim_daily_usage.bytes_before IS
-    'Bytes of the earlier rows of this SIM, plan and cycle, for plans with an included volume: what of it was used up before';
 COMMENT ON COLUMN sim_daily_usage.cost IS 'Exact: a price of 10 decimals times bytes over 2^20 has 30 decimals at most';
+
+CREATE TABLE sim_allowances (
+    tenant_id        integer NOT NULL,
+    rate_plan_id     integer NOT NULL,
+    correction_count bigint NOT NULL,
+    iccid            text COLLATE "C" NOT NULL,
+    cycle_id         text COLLATE "C" NOT NULL,
+    total_bytes      numeric(30, 0) NOT NULL,
+    CONSTRAINT sim_allowances_pk PRIMARY KEY (tenant_id, iccid, rate_plan_id, cycle_id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE sim_allowances IS
+    'Usage of a SIM in a cycle under a plan that includes a volume: while it stays below, no day of it has to be priced';
+COMMENT ON COLUMN sim_allowances.correction_count IS 'With corrections a day may go beyond the volume although the sum does not';
 
 CREATE TABLE hourly_usage (
     tenant_id           integer NOT NULL,

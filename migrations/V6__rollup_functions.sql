@@ -35,10 +35,13 @@ BEGIN
             removed boolean) ON COMMIT DELETE ROWS;
         -- The same by day.
         CREATE TEMPORARY TABLE rollup_days (
-            tenant_id integer, iccid text COLLATE "C", usage_date date, carrier_id integer, rate_plan_id integer,
+            row_number bigint, used boolean, tenant_id integer, iccid text COLLATE "C", usage_date date, carrier_id integer, rate_plan_id integer,
             mccmnc text COLLATE "C", cycle_id text COLLATE "C", upload numeric, download numeric, total numeric, sms numeric,
             voice numeric, records bigint, corrections bigint, latest_event_at timestamptz, removed boolean, cost numeric)
             ON COMMIT DELETE ROWS;
+        -- Those of them whose row was there already.
+        CREATE TEMPORARY TABLE rollup_updated (
+            row_number bigint, active boolean, was_active boolean, corrected boolean) ON COMMIT DELETE ROWS;
         -- Days of SIMs that became active or inactive, or whose hours have to be looked at.
         CREATE TEMPORARY TABLE rollup_transitions (
             tenant_id integer, iccid text COLLATE "C", usage_date date, carrier_id integer, rate_plan_id integer,
@@ -47,10 +50,17 @@ BEGIN
         CREATE TEMPORARY TABLE rollup_costs (
             tenant_id integer, usage_date date, carrier_id integer, mccmnc text COLLATE "C", cost numeric)
             ON COMMIT DELETE ROWS;
-        -- Cycles in which an included volume is used up otherwise than before, since a day.
+        -- Cycles in which an included volume is used up otherwise than before; a day of each.
         CREATE TEMPORARY TABLE rollup_allowances (
-            tenant_id integer, iccid text COLLATE "C", cycle_id text COLLATE "C", rate_plan_id integer, since date)
+            tenant_id integer, iccid text COLLATE "C", cycle_id text COLLATE "C", rate_plan_id integer, usage_date date,
+            total numeric, corrections bigint, forced boolean) ON COMMIT DELETE ROWS;
+        -- The same, each cycle once; and those of them whose row was there already.
+        CREATE TEMPORARY TABLE rollup_volumes (
+            row_number bigint, tenant_id integer, iccid text COLLATE "C", rate_plan_id integer, cycle_id text COLLATE "C",
+            total numeric, corrections bigint, usage_date date, forced boolean, included_bytes bigint, price_per_mb numeric)
             ON COMMIT DELETE ROWS;
+        CREATE TEMPORARY TABLE rollup_volumes_updated (
+            row_number bigint, total_bytes numeric, correction_count bigint) ON COMMIT DELETE ROWS;
     END IF;
     DELETE FROM rollup_changes;
     DELETE FROM rollup_allowances;
@@ -102,59 +112,147 @@ CREATE FUNCTION fold_rollup_days() RETURNS void
 LANGUAGE sql AS $$
     DELETE FROM rollup_days;
     INSERT INTO rollup_days
-    SELECT c.*, CASE WHEN p.included_bytes = 0 THEN c.total * price_per_byte(p.price_per_mb) ELSE 0 END
-    FROM (SELECT tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, sum(upload), sum(download),
-                 sum(total) AS total, sum(sms), sum(voice), sum(records), sum(corrections), max(latest_event_at),
+    SELECT row_number() OVER (), (c.upload, c.download, c.total, c.sms, c.voice) <> (0, 0, 0, 0, 0), c.*, CASE WHEN p.included_bytes = 0 THEN c.total * price_per_byte(p.price_per_mb) ELSE 0 END
+    FROM (SELECT tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, sum(upload) AS upload,
+                 sum(download) AS download, sum(total) AS total, sum(sms) AS sms, sum(voice) AS voice, sum(records), sum(corrections), max(latest_event_at),
                  bool_or(removed)
           FROM rollup_changes
           GROUP BY tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id) AS c
     LEFT JOIN rate_plans p ON p.id = c.rate_plan_id;
     INSERT INTO rollup_allowances
-    SELECT d.tenant_id, d.iccid, d.cycle_id, d.rate_plan_id, min(d.usage_date)
+    SELECT d.tenant_id, d.iccid, d.cycle_id, d.rate_plan_id, min(d.usage_date), sum(d.total), sum(d.corrections), false
     FROM rollup_days d JOIN rate_plans p ON p.id = d.rate_plan_id AND p.included_bytes > 0
     GROUP BY d.tenant_id, d.iccid, d.cycle_id, d.rate_plan_id;
 $$;
 COMMENT ON FUNCTION fold_rollup_days IS 'Adds rollup_changes up by day, with the cost where it follows from the volume alone';
 
+-- The planner takes a join by seven columns for one row, and would rather read a whole month than ask its index often. Where the
+-- index is right at any size, nothing else is left to it.
+CREATE FUNCTION update_sim_days() RETURNS void
+LANGUAGE sql SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
+    DELETE FROM rollup_updated;
+    WITH updated AS (
+        UPDATE sim_daily_usage s SET
+            data_upload_bytes = s.data_upload_bytes + d.upload,
+            data_download_bytes = s.data_download_bytes + d.download,
+            total_bytes = s.total_bytes + d.total,
+            sms_count = s.sms_count + d.sms,
+            voice_seconds = s.voice_seconds + d.voice,
+            record_count = s.record_count + d.records,
+            correction_count = s.correction_count + d.corrections,
+            latest_event_at = greatest(s.latest_event_at, d.latest_event_at),
+            cost = s.cost + d.cost
+        -- In the order of the index, so that neighbours share its pages.
+        FROM (SELECT * FROM rollup_days ORDER BY tenant_id, usage_date, iccid) AS d
+        WHERE s.tenant_id = d.tenant_id AND s.iccid = d.iccid AND s.usage_date = d.usage_date
+          AND s.carrier_id = d.carrier_id AND s.rate_plan_id = d.rate_plan_id AND s.mccmnc = d.mccmnc
+          AND s.cycle_id = d.cycle_id
+        RETURNING d.row_number,
+            (s.data_upload_bytes, s.data_download_bytes, s.total_bytes, s.sms_count, s.voice_seconds)
+                <> (0, 0, 0, 0, 0) AS active,
+            -- What the row held before is what it holds now less what was added.
+            (s.data_upload_bytes - d.upload, s.data_download_bytes - d.download, s.total_bytes - d.total,
+             s.sms_count - d.sms, s.voice_seconds - d.voice) <> (0, 0, 0, 0, 0) AS was_active,
+            s.correction_count > 0 AS corrected
+    )
+    INSERT INTO rollup_updated SELECT * FROM updated;
+$$;
+
 CREATE FUNCTION add_to_sim_days() RETURNS void
 LANGUAGE sql AS $$
+    -- Nobody else adds rows while we hold the lock, so UPDATE and then INSERT of the rest does what ON CONFLICT does, and does
+    -- not lock each row before it changes it.
+    SELECT update_sim_days();
+    INSERT INTO sim_daily_usage (
+        tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, data_upload_bytes, data_download_bytes,
+        total_bytes, sms_count, voice_seconds, record_count, correction_count, latest_event_at, cost)
+    SELECT d.tenant_id, d.iccid, d.usage_date, d.carrier_id, d.rate_plan_id, d.mccmnc, d.cycle_id, d.upload, d.download,
+           d.total, d.sms, d.voice, d.records, d.corrections, d.latest_event_at, d.cost
+    FROM rollup_days d
+    WHERE NOT EXISTS (SELECT FROM rollup_updated u WHERE u.row_number = d.row_number)
+    ORDER BY d.tenant_id, d.iccid, d.usage_date;
+
     DELETE FROM rollup_transitions;
-    WITH stored AS (
-        INSERT INTO sim_daily_usage AS held (
-            tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, data_upload_bytes,
-            data_download_bytes, total_bytes, sms_count, voice_seconds, record_count, correction_count, latest_event_at, cost)
-        SELECT tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, upload, download, total, sms, voice,
-               records, corrections, latest_event_at, cost
-        -- In the order of the index, so that neighbours share its pages.
-        FROM rollup_days ORDER BY tenant_id, iccid, usage_date
-        ON CONFLICT (tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id) DO UPDATE SET
-            data_upload_bytes = held.data_upload_bytes + excluded.data_upload_bytes,
-            data_download_bytes = held.data_download_bytes + excluded.data_download_bytes,
-            total_bytes = held.total_bytes + excluded.total_bytes,
-            sms_count = held.sms_count + excluded.sms_count,
-            voice_seconds = held.voice_seconds + excluded.voice_seconds,
-            record_count = held.record_count + excluded.record_count,
-            correction_count = held.correction_count + excluded.correction_count,
-            latest_event_at = greatest(held.latest_event_at, excluded.latest_event_at),
-            cost = held.cost + excluded.cost
-        RETURNING held.*
-    ), compared AS (
-        -- What a row held before is what it holds now less what was added.
-        SELECT s.tenant_id, s.iccid, s.usage_date, s.carrier_id, s.rate_plan_id, s.mccmnc, s.cycle_id,
-               (s.data_upload_bytes, s.data_download_bytes, s.total_bytes, s.sms_count, s.voice_seconds)
-                   <> (0, 0, 0, 0, 0) AS active,
-               (s.data_upload_bytes - d.upload, s.data_download_bytes - d.download, s.total_bytes - d.total,
-                s.sms_count - d.sms, s.voice_seconds - d.voice) <> (0, 0, 0, 0, 0) AS was_active,
-               d.removed OR s.correction_count > 0 OR d.corrections <> 0 AS recheck
-        FROM stored s JOIN rollup_days d USING (tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id)
-    )
     INSERT INTO rollup_transitions
-    SELECT c.tenant_id, c.iccid, c.usage_date, c.carrier_id, c.rate_plan_id, c.mccmnc, c.cycle_id, n.number, c.active,
-           c.was_active, c.recheck
-    FROM compared c JOIN sim_numbers n USING (tenant_id, iccid)
-    WHERE c.active <> c.was_active OR c.recheck;
+    SELECT d.tenant_id, d.iccid, d.usage_date, d.carrier_id, d.rate_plan_id, d.mccmnc, d.cycle_id, n.number,
+           coalesce(u.active, d.used), coalesce(u.was_active, false),
+           d.removed OR d.corrections <> 0 OR coalesce(u.corrected, false)
+    FROM rollup_days d
+    LEFT JOIN rollup_updated u ON u.row_number = d.row_number
+    JOIN sim_numbers n ON n.tenant_id = d.tenant_id AND n.iccid = d.iccid
+    WHERE coalesce(u.active, d.used) <> coalesce(u.was_active, false)
+       OR d.removed OR d.corrections <> 0 OR coalesce(u.corrected, false);
 $$;
 COMMENT ON FUNCTION add_to_sim_days IS 'Adds rollup_days to sim_daily_usage and notes which SIMs became active or inactive by that';
+
+CREATE FUNCTION update_allowances() RETURNS void
+LANGUAGE sql SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
+    DELETE FROM rollup_volumes_updated;
+    WITH updated AS (
+        UPDATE sim_allowances s
+        SET total_bytes = s.total_bytes + a.total, correction_count = s.correction_count + a.corrections
+        FROM rollup_volumes a
+        WHERE s.tenant_id = a.tenant_id AND s.iccid = a.iccid AND s.rate_plan_id = a.rate_plan_id AND s.cycle_id = a.cycle_id
+        RETURNING a.row_number, s.total_bytes, s.correction_count
+    )
+    INSERT INTO rollup_volumes_updated SELECT * FROM updated;
+$$;
+
+CREATE FUNCTION add_to_allowances() RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM rollup_volumes;
+    INSERT INTO rollup_volumes
+    SELECT row_number() OVER (), a.*, p.included_bytes, p.price_per_mb
+    FROM (SELECT tenant_id, iccid, rate_plan_id, cycle_id, sum(total) AS total, sum(corrections) AS corrections,
+                 min(usage_date) AS usage_date, bool_or(forced) AS forced
+          FROM rollup_allowances GROUP BY tenant_id, iccid, rate_plan_id, cycle_id) AS a
+    JOIN rate_plans p ON p.id = a.rate_plan_id
+    ORDER BY a.tenant_id, a.iccid;
+    SELECT update_allowances();
+    INSERT INTO sim_allowances (tenant_id, iccid, rate_plan_id, cycle_id, total_bytes, correction_count)
+    SELECT a.tenant_id, a.iccid, a.rate_plan_id, a.cycle_id, a.total, a.corrections
+    FROM rollup_volumes a
+    WHERE NOT EXISTS (SELECT FROM rollup_volumes_updated u WHERE u.row_number = a.row_number)
+    ORDER BY a.tenant_id, a.iccid;
+    -- Below the volume now and before, without anything taken back: every day costs nothing and did so.
+    DELETE FROM rollup_volumes a
+    USING (SELECT v.row_number, coalesce(u.total_bytes, v.total) AS total_bytes, coalesce(u.correction_count, 0) AS corrections
+           FROM rollup_volumes v LEFT JOIN rollup_volumes_updated u USING (row_number)) AS held
+    WHERE held.row_number = a.row_number AND greatest(held.total_bytes, held.total_bytes - a.total) <= a.included_bytes
+      AND held.corrections = 0 AND a.corrections = 0 AND NOT a.forced;
+$$;
+COMMENT ON FUNCTION add_to_allowances IS
+    'Adds rollup_allowances to sim_allowances and leaves in rollup_volumes the cycles whose days have to be priced';
+
+CREATE FUNCTION price_days() RETURNS void
+LANGUAGE sql SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
+    -- The included volume of a plan is used up in the order of the days, so a change may shift the price of every later day of
+    -- its cycle. A cycle is two months long at most (the one in which the cycle day was changed): 70 days reach across it.
+    WITH priced AS (
+        SELECT s.*, v.included_bytes, v.price_per_mb,
+               sum(s.total_bytes) OVER (PARTITION BY s.tenant_id, s.iccid, s.cycle_id, s.rate_plan_id
+                                        ORDER BY s.usage_date, s.carrier_id, s.mccmnc) AS bytes_after
+        FROM rollup_volumes v
+        CROSS JOIN LATERAL (
+            SELECT l.* FROM sim_daily_usage l
+            WHERE l.tenant_id = v.tenant_id AND l.iccid = v.iccid AND l.cycle_id = v.cycle_id
+              AND l.rate_plan_id = v.rate_plan_id AND l.usage_date BETWEEN v.usage_date - 70 AND v.usage_date + 70) AS s
+    ), costs AS (
+        SELECT p.*, (greatest(p.bytes_after - p.included_bytes, 0)
+                     - greatest(p.bytes_after - p.total_bytes - p.included_bytes, 0)) * price_per_byte(p.price_per_mb) AS due
+        FROM priced p
+    ), repriced AS (
+        UPDATE sim_daily_usage s SET cost = c.due
+        FROM costs c
+        WHERE c.due <> c.cost AND s.tenant_id = c.tenant_id AND s.iccid = c.iccid AND s.usage_date = c.usage_date
+          AND s.carrier_id = c.carrier_id AND s.rate_plan_id = c.rate_plan_id AND s.mccmnc = c.mccmnc
+          AND s.cycle_id = c.cycle_id
+        RETURNING s.tenant_id, s.usage_date, s.carrier_id, s.mccmnc, c.due - c.cost AS added
+    )
+    INSERT INTO rollup_costs
+    SELECT tenant_id, usage_date, carrier_id, mccmnc, sum(added) FROM repriced
+    GROUP BY tenant_id, usage_date, carrier_id, mccmnc;
+$$;
 
 CREATE FUNCTION price_allowances() RETURNS void
 LANGUAGE sql AS $$
@@ -162,45 +260,11 @@ LANGUAGE sql AS $$
     INSERT INTO rollup_costs
     SELECT tenant_id, usage_date, carrier_id, mccmnc, sum(cost) FROM rollup_days WHERE cost <> 0
     GROUP BY tenant_id, usage_date, carrier_id, mccmnc;
-    -- The included volume of a plan is used up in the order of the days, so a change shifts the days after it in its cycle. A
-    -- cycle is two months long at most (the one in which the cycle day was changed), so 70 days reach from end to end.
-    WITH touched AS (
-        SELECT a.tenant_id, a.iccid, a.cycle_id, a.rate_plan_id, p.included_bytes, p.price_per_mb, min(a.since) AS since
-        FROM rollup_allowances a JOIN rate_plans p ON p.id = a.rate_plan_id
-        GROUP BY a.tenant_id, a.iccid, a.cycle_id, a.rate_plan_id, p.included_bytes, p.price_per_mb
-    ), priced AS (
-        SELECT s.tenant_id, s.iccid, s.usage_date, s.carrier_id, s.rate_plan_id, s.mccmnc, s.cycle_id, s.cost AS old_cost,
-               s.total_bytes, t.included_bytes, t.price_per_mb,
-               coalesce(earlier.bytes, 0) + sum(s.total_bytes) OVER (
-                   PARTITION BY s.tenant_id, s.iccid, s.cycle_id, s.rate_plan_id
-                   ORDER BY s.usage_date, s.carrier_id, s.mccmnc) AS bytes_after
-        FROM touched t
-        LEFT JOIN LATERAL (
-            SELECT e.bytes_before + e.total_bytes AS bytes FROM sim_daily_usage e
-            WHERE e.tenant_id = t.tenant_id AND e.iccid = t.iccid AND e.cycle_id = t.cycle_id
-              AND e.rate_plan_id = t.rate_plan_id AND e.usage_date < t.since AND e.usage_date > t.since - 70
-            ORDER BY e.usage_date DESC, e.carrier_id DESC, e.mccmnc DESC LIMIT 1) AS earlier ON true
-        CROSS JOIN LATERAL (
-            SELECT l.* FROM sim_daily_usage l
-            WHERE l.tenant_id = t.tenant_id AND l.iccid = t.iccid AND l.cycle_id = t.cycle_id
-              AND l.rate_plan_id = t.rate_plan_id AND l.usage_date >= t.since AND l.usage_date < t.since + 70) AS s
-    ), repriced AS (
-        UPDATE sim_daily_usage s
-        SET bytes_before = p.bytes_after - p.total_bytes,
-            cost = (greatest(p.bytes_after - p.included_bytes, 0)
-                    - greatest(p.bytes_after - p.total_bytes - p.included_bytes, 0)) * price_per_byte(p.price_per_mb)
-        FROM priced p
-        WHERE s.tenant_id = p.tenant_id AND s.iccid = p.iccid AND s.usage_date = p.usage_date
-          AND s.carrier_id = p.carrier_id AND s.rate_plan_id = p.rate_plan_id AND s.mccmnc = p.mccmnc
-          AND s.cycle_id = p.cycle_id
-          AND (s.bytes_before <> p.bytes_after - p.total_bytes OR p.bytes_after > p.included_bytes OR s.cost <> 0)
-        RETURNING s.tenant_id, s.usage_date, s.carrier_id, s.mccmnc, s.cost - p.old_cost AS added
-    )
-    INSERT INTO rollup_costs
-    SELECT tenant_id, usage_date, carrier_id, mccmnc, sum(added) FROM repriced WHERE added <> 0
-    GROUP BY tenant_id, usage_date, carrier_id, mccmnc;
+    SELECT add_to_allowances();
+    SELECT price_days();
 $$;
-COMMENT ON FUNCTION price_allowances IS 'Notes what rollup_days cost, and prices the rest of the cycles in rollup_allowances, whose plans include a volume';
+COMMENT ON FUNCTION price_allowances IS
+    'Notes what rollup_days cost, and prices the days of the cycles in rollup_allowances, whose plans include a volume';
 
 CREATE FUNCTION add_to_hours() RETURNS void
 LANGUAGE sql AS $$
@@ -379,6 +443,12 @@ LANGUAGE sql AS $$
     WHERE d.removed AND s.tenant_id = d.tenant_id AND s.iccid = d.iccid AND s.usage_date = d.usage_date
       AND s.carrier_id = d.carrier_id AND s.rate_plan_id = d.rate_plan_id AND s.mccmnc = d.mccmnc
       AND s.cycle_id = d.cycle_id AND s.record_count = 0;
+    DELETE FROM sim_allowances s USING rollup_days d
+    WHERE d.removed AND s.tenant_id = d.tenant_id AND s.iccid = d.iccid AND s.rate_plan_id = d.rate_plan_id
+      AND s.cycle_id = d.cycle_id AND s.total_bytes = 0
+      AND NOT EXISTS (SELECT FROM sim_daily_usage l
+                      WHERE l.tenant_id = s.tenant_id AND l.iccid = s.iccid AND l.rate_plan_id = s.rate_plan_id
+                        AND l.cycle_id = s.cycle_id AND l.usage_date BETWEEN d.usage_date - 70 AND d.usage_date + 70);
     DELETE FROM daily_network_usage s USING (SELECT DISTINCT tenant_id, usage_date FROM rollup_days WHERE removed) d
     WHERE s.tenant_id = d.tenant_id AND s.usage_date = d.usage_date AND s.record_count = 0;
     DELETE FROM hourly_usage s USING (SELECT DISTINCT tenant_id, hour FROM rollup_changes WHERE removed) c
@@ -544,7 +614,7 @@ COMMENT ON FUNCTION take_marked_records IS 'Takes markers and puts what their re
 
 CREATE FUNCTION roll_up_chunk(at_most_records bigint, OUT markers integer, OUT records bigint, OUT days integer)
 -- What a chunk sorts and groups fits into memory.
-LANGUAGE plpgsql SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     ids bigint[];
 BEGIN

@@ -68,7 +68,7 @@ LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION stamp_records(iccids text[], since timestamptz, at timestamptz) RETURNS bigint
-LANGUAGE plpgsql SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     stamped bigint;
 BEGIN
@@ -90,7 +90,7 @@ COMMENT ON FUNCTION stamp_records IS
 DROP FUNCTION attach_records;
 
 CREATE FUNCTION move_zone_chunk(at_most_sims integer, OUT tenant integer, OUT sims integer, OUT finished boolean)
-LANGUAGE plpgsql SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     change zone_changes;
     chosen text[];
@@ -175,12 +175,12 @@ COMMENT ON FUNCTION count_raw_records IS 'Puts what the records of a tenant amou
 
 CREATE FUNCTION clear_days(tenant integer, first date, last date, lower timestamptz, upper timestamptz) RETURNS void
 LANGUAGE sql AS $$
-    -- Days that vanish leave the later days of their cycle to be priced again.
+    -- Days that vanish leave the other days of their cycle to be priced again.
     WITH cleared AS (
         DELETE FROM sim_daily_usage WHERE tenant_id = tenant AND usage_date BETWEEN first AND last RETURNING *
     )
     INSERT INTO rollup_allowances
-    SELECT c.tenant_id, c.iccid, c.cycle_id, c.rate_plan_id, min(c.usage_date)
+    SELECT c.tenant_id, c.iccid, c.cycle_id, c.rate_plan_id, min(c.usage_date), 0, 0, true
     FROM cleared c JOIN rate_plans p ON p.id = c.rate_plan_id AND p.included_bytes > 0
     GROUP BY c.tenant_id, c.iccid, c.cycle_id, c.rate_plan_id;
     DELETE FROM daily_network_usage WHERE tenant_id = tenant AND usage_date BETWEEN first AND last;
@@ -188,6 +188,21 @@ LANGUAGE sql AS $$
     DELETE FROM daily_usage WHERE tenant_id = tenant AND usage_date BETWEEN first AND last;
     DELETE FROM hourly_usage WHERE tenant_id = tenant AND hour >= lower AND hour < upper;
     DELETE FROM hourly_active_sims WHERE tenant_id = tenant AND hour >= lower AND hour < upper;
+$$;
+
+CREATE FUNCTION remake_allowances() RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM sim_allowances s USING rollup_allowances a
+    WHERE s.tenant_id = a.tenant_id AND s.iccid = a.iccid AND s.rate_plan_id = a.rate_plan_id AND s.cycle_id = a.cycle_id;
+    INSERT INTO sim_allowances (tenant_id, iccid, rate_plan_id, cycle_id, total_bytes, correction_count)
+    SELECT s.tenant_id, s.iccid, s.rate_plan_id, s.cycle_id, sum(s.total_bytes), sum(s.correction_count)
+    FROM (SELECT tenant_id, iccid, rate_plan_id, cycle_id, min(usage_date) AS usage_date
+          FROM rollup_allowances GROUP BY tenant_id, iccid, rate_plan_id, cycle_id) AS a
+    CROSS JOIN LATERAL (
+        SELECT l.* FROM sim_daily_usage l
+        WHERE l.tenant_id = a.tenant_id AND l.iccid = a.iccid AND l.cycle_id = a.cycle_id
+          AND l.rate_plan_id = a.rate_plan_id AND l.usage_date BETWEEN a.usage_date - 70 AND a.usage_date + 70) AS s
+    GROUP BY s.tenant_id, s.iccid, s.rate_plan_id, s.cycle_id;
 $$;
 
 CREATE FUNCTION remake_months(tenant integer, first date, last date) RETURNS void
@@ -209,7 +224,7 @@ LANGUAGE sql AS $$
 $$;
 
 CREATE FUNCTION rebuild_days(tenant integer, first date, last date) RETURNS bigint
-LANGUAGE plpgsql SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     bounds  record;
     records bigint;
@@ -230,7 +245,10 @@ BEGIN
     PERFORM add_to_sim_days();
     -- All records of each hour are at hand: what they add up to tells who is active.
     UPDATE rollup_transitions SET recheck = false WHERE recheck;
+    -- Every cycle that is touched is priced and added up anew, whatever was noted of it.
+    UPDATE rollup_allowances SET total = 0, corrections = 0, forced = true;
     PERFORM price_allowances();
+    PERFORM remake_allowances();
     PERFORM add_to_hours();
     PERFORM add_to_networks();
     PERFORM activate_days();

@@ -6,15 +6,22 @@ WITH ordered AS (
     FROM sim_daily_usage s LEFT JOIN rate_plans p ON p.id = s.rate_plan_id
     WHERE s.iccid > /* after ICCID */ $1 AND s.iccid <= /* up to ICCID */ $2
 ), priced AS (
-    SELECT o.*,
-           CASE WHEN included_bytes > 0 THEN bytes_after - total_bytes ELSE 0 END AS expected_before,
-           CASE WHEN included_bytes > 0
-                THEN (greatest(bytes_after - included_bytes, 0) - greatest(bytes_after - total_bytes - included_bytes, 0))
-                ELSE total_bytes END * coalesce(price_per_byte(price_per_mb), 0) AS expected_cost
+    SELECT o.*, CASE WHEN included_bytes > 0
+                     THEN (greatest(bytes_after - included_bytes, 0) - greatest(bytes_after - total_bytes - included_bytes, 0))
+                     ELSE total_bytes END * coalesce(price_per_byte(price_per_mb), 0) AS due
     FROM ordered o
+), allowances AS (
+    SELECT tenant_id, iccid, rate_plan_id, cycle_id, sum(total_bytes) AS total, sum(correction_count) AS corrections
+    FROM ordered WHERE included_bytes > 0 GROUP BY tenant_id, iccid, rate_plan_id, cycle_id
+), held AS (
+    SELECT * FROM sim_allowances WHERE iccid > $1 AND iccid <= $2
 )
-SELECT format('tenant %s SIM %s day %s plan %s network %s cycle %s: costs %s after %s bytes, should cost %s after %s bytes',
-              tenant_id, iccid, usage_date, rate_plan_id, mccmnc, cycle_id, cost, bytes_before, expected_cost,
-              expected_before) AS violation
-FROM priced WHERE (cost, bytes_before) IS DISTINCT FROM (expected_cost, expected_before)
+SELECT format('tenant %s SIM %s day %s plan %s network %s cycle %s: costs %s, should cost %s',
+              tenant_id, iccid, usage_date, rate_plan_id, mccmnc, cycle_id, cost, due) AS violation
+FROM priced WHERE cost IS DISTINCT FROM due
+UNION ALL
+SELECT format('tenant %s SIM %s plan %s cycle %s: sim_allowances has %s bytes, its days have %s',
+              tenant_id, iccid, rate_plan_id, cycle_id, h.total_bytes, a.total)
+FROM allowances a FULL JOIN held h USING (tenant_id, iccid, rate_plan_id, cycle_id)
+WHERE (h.total_bytes, h.correction_count) IS DISTINCT FROM (a.total, a.corrections)
 LIMIT 1000
