@@ -9,6 +9,7 @@ mod migrate;
 mod quarantine;
 mod reconcile;
 mod serve;
+mod settings;
 mod sims;
 mod table;
 
@@ -84,6 +85,9 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
+    /// Settings that count for all instances and take effect without a restart
+    #[command(subcommand)]
+    Settings(settings::SettingsCommand),
 }
 
 /// Runs the command that the process was started with.
@@ -132,5 +136,6 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
+        Command::Settings(command) => settings::run(command, &loaded).await,
     }
 }

@@ -5,6 +5,7 @@ mod counter;
 mod iccid;
 mod record;
 mod rejection;
+pub mod settings;
 
 pub use clock::Clock;
 pub use counter::CounterReading;
@@ -14,3 +15,4 @@ pub use record::{
     UsageRecord,
 };
 pub use rejection::{FieldFault, Rejection, RejectionCode};
+pub use settings::Setting;

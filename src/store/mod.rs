@@ -13,6 +13,7 @@ mod partitions;
 pub mod quarantine;
 pub mod reconcile;
 pub mod rollups;
+pub mod settings;
 pub mod sim_moves;
 pub mod sims;
 mod statement;
@@ -67,6 +68,7 @@ pub struct Store {
     /// To cancel a statement takes a connection of its own.
     tls: MakeRustlsConnect,
     directory: Arc<SimDirectory>,
+    warned_settings: Arc<settings::WarnedSettings>,
 }
 
 /// A cancellation that does not get through by then is not waited for.
@@ -101,7 +103,14 @@ impl Store {
             .build()
             .map_err(|error| StoreError::Config(error.to_string()))?;
         let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
-        Ok(Self { pool, mode, timeout: options.statement_timeout, tls, directory: Arc::default() })
+        Ok(Self {
+            pool,
+            mode,
+            timeout: options.statement_timeout,
+            tls,
+            directory: Arc::default(),
+            warned_settings: Arc::default(),
+        })
     }
 
     /// One round trip.

@@ -20,5 +20,6 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod rollups;
+mod settings;
 mod storm;
 mod unknown_sims;

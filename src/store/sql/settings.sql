@@ -1,0 +1,2 @@
+-- store::settings: what is set, and since when
+SELECT key, value, updated_at FROM settings
