@@ -10,8 +10,10 @@ mod quarantine;
 mod reconcile;
 mod serve;
 mod settings;
+mod sim_move;
 mod sims;
 mod table;
+mod tenants;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,7 +79,7 @@ enum Command {
     /// Prove every total against the records, in one snapshot; exit code 1 when something does not add up
     Reconcile,
     /// SIM inventory
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "sim")]
     Sims(sims::SimsCommand),
     /// Records that were parked because they could not be stored
     #[command(subcommand)]
@@ -85,6 +87,9 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
+    /// Those who own SIMs
+    #[command(subcommand)]
+    Tenants(tenants::TenantsCommand),
     /// Settings that count for all instances and take effect without a restart
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
@@ -136,6 +141,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
+        Command::Tenants(command) => tenants::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,
     }
 }

@@ -8,13 +8,13 @@ use clap::Subcommand;
 
 use crate::app::{DEFAULT_TENANT, Database, Owner, StartError};
 use crate::config::Loaded;
-use crate::domain::{Clock, TenantId};
+use crate::domain::{Clock, Iccid, TenantId};
 use crate::inventory::{self, RowFault};
 use crate::store::Store;
 use crate::store::sims::{IMPORT_CHUNK, Imported, SimRow};
 
 use super::failure::Failure;
-use super::table;
+use super::{sim_move, table};
 
 const PAGE: i64 = 1_000;
 /// Faulty rows that are printed; all are counted.
@@ -38,6 +38,11 @@ pub(super) enum SimsCommand {
         #[arg(long, default_value = DEFAULT_TENANT.1)]
         tenant: String,
     },
+    /// Let another tenant, carrier or plan count for a SIM from a moment on, also a past one
+    ///
+    /// Its records since then, their cycles and all their sums follow in the same transaction. What was noted for later
+    /// moments is forgotten.
+    Move(sim_move::MoveArgs),
 }
 
 pub(super) async fn run(command: SimsCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
@@ -62,10 +67,16 @@ async fn on(command: SimsCommand, store: &Store, loaded: &Loaded) -> Result<Exit
             import(store, tenant, input).await
         }
         SimsCommand::List { tenant } => list(store, tenant_id(store, &tenant).await?).await,
+        SimsCommand::Move(args) => sim_move::run(store, args).await,
     }
 }
 
-async fn tenant_id(store: &Store, name: &str) -> Result<TenantId, Failure> {
+/// For the command line.
+pub(super) fn iccid(text: &str) -> Result<Iccid, &'static str> {
+    Iccid::parse(text).ok_or("an ICCID is 10 to 20 digits")
+}
+
+pub(super) async fn tenant_id(store: &Store, name: &str) -> Result<TenantId, Failure> {
     store.tenant_by_name(name).await?.ok_or_else(|| Failure::new(1, format!("there is no tenant `{name}`")))
 }
 

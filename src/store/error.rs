@@ -68,6 +68,13 @@ impl StoreError {
         })
     }
 
+    /// What the server said when something is busy that cannot be waited for (55006).
+    pub(super) fn object_in_use(&self) -> Option<String> {
+        let Self::Postgres(error) = self else { return None };
+        let refused = error.as_db_error().filter(|db| db.code() == &SqlState::OBJECT_IN_USE);
+        refused.map(|db| db.message().to_owned())
+    }
+
     /// The five characters of PostgreSQL's error code, when the server sent one.
     pub fn code(&self) -> Option<&str> {
         self.sql_state().map(SqlState::code)

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod sim_moves;
 pub mod sims;
 mod statement;
+pub mod tenants;
 mod tls;
 mod totals;
 mod writes;

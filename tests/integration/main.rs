@@ -22,4 +22,5 @@ mod quarantine;
 mod rollups;
 mod settings;
 mod storm;
+mod tenants;
 mod unknown_sims;

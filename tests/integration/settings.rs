@@ -2,18 +2,8 @@
 
 use simbridge::domain::Setting;
 
-use crate::harness::PATIENCE;
-use crate::harness::bridge::simbridge;
+use crate::harness::bridge::command;
 use crate::harness::database::TestDatabase;
-
-/// Exit code, standard output and standard error of `simbridge settings …`.
-async fn settings(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = simbridge();
-    command.arg("settings").args(arguments).env("DATABASE_URL", database.url());
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
 
 /// Catches a value that is kept by the instance that set it, or stored as it was given.
 #[tokio::test]
@@ -53,7 +43,7 @@ async fn what_was_edited_by_hand_counts_within_its_bounds_or_as_the_default() {
     );
     let unreadable: Vec<_> = all.iter().filter_map(|current| current.unreadable.as_deref()).collect();
     assert_eq!(unreadable, ["99999999999999999999", "a month"]);
-    let (code, out, err) = settings(&database, &["list"]).await;
+    let (code, out, err) = command(&database, &["settings", "list"]).await;
     assert_eq!(code, Some(0));
     assert_eq!(out.lines().count(), 7, "{out}");
     assert!(err.contains("invoice.due_days: `a month` in the database is no whole number"), "{err}");
@@ -63,16 +53,16 @@ async fn what_was_edited_by_hand_counts_within_its_bounds_or_as_the_default() {
 #[tokio::test]
 async fn the_command_says_what_counts() {
     let database = TestDatabase::new().await;
-    let (code, out, _) = settings(&database, &["set", "rollup.interval_minutes", "9"]).await;
+    let (code, out, _) = command(&database, &["settings", "set", "rollup.interval_minutes", "9"]).await;
     assert_eq!(code, Some(0));
     assert_eq!(out, "rollup.interval_minutes = 5 (not 9: minutes from one roll-up to the next, 1 to 5)");
-    let (code, out, _) = settings(&database, &["set", "rollup.interval_minutes", "-9"]).await;
+    let (code, out, _) = command(&database, &["settings", "set", "rollup.interval_minutes", "-9"]).await;
     assert_eq!((code, &out[..27]), (Some(0), "rollup.interval_minutes = 1"));
-    let (code, out, _) = settings(&database, &["set", "invoice.after_days", "5"]).await;
+    let (code, out, _) = command(&database, &["settings", "set", "invoice.after_days", "5"]).await;
     assert_eq!((code, out.as_str()), (Some(0), "invoice.after_days = 5"));
-    let (code, out, _) = settings(&database, &["get", "invoice.after_days"]).await;
+    let (code, out, _) = command(&database, &["settings", "get", "invoice.after_days"]).await;
     assert_eq!((code, out.as_str()), (Some(0), "5"));
-    let (_, out, _) = settings(&database, &["list"]).await;
+    let (_, out, _) = command(&database, &["settings", "list"]).await;
     assert!(out.starts_with("KEY ") && out.contains("\ninvoice.after_days         5      3 "), "{out}");
 }
 
@@ -80,12 +70,14 @@ async fn the_command_says_what_counts() {
 #[tokio::test]
 async fn an_unknown_key_or_a_value_that_is_no_number_is_wrong_usage() {
     let database = TestDatabase::new().await;
-    for arguments in [&["get", "rollup.interval"][..], &["set", "rollup.interval", "1"]] {
-        let (code, _, err) = settings(&database, arguments).await;
+    for arguments in
+        [&["settings", "get", "rollup.interval"][..], &["settings", "set", "rollup.interval", "1"]]
+    {
+        let (code, _, err) = command(&database, arguments).await;
         assert_eq!(code, Some(2));
         assert!(err.contains("`rollup.interval`") && err.contains("rollup.interval_minutes"), "{err}");
     }
-    let (code, _, err) = settings(&database, &["set", "rollup.interval_minutes", "often"]).await;
+    let (code, _, err) = command(&database, &["settings", "set", "rollup.interval_minutes", "often"]).await;
     assert_eq!((code, err.as_str()), (Some(2), "simbridge: `often` is no whole number"));
     assert_eq!(database.number("SELECT count(*) FROM settings").await, 0);
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::PATIENCE;
+use super::database::TestDatabase;
 
 /// The real program, running `serve`. Killed when dropped.
 pub(crate) struct BridgeProcess {
@@ -38,6 +39,15 @@ pub(crate) fn simbridge() -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
+}
+
+/// Runs a command on a database: exit code, standard output, standard error.
+pub(crate) async fn command(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = simbridge();
+    command.args(arguments).env("DATABASE_URL", database.url());
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 impl BridgeProcess {
