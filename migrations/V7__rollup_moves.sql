@@ -145,11 +145,14 @@ $$;
 
 CREATE FUNCTION rebuild_bounds(tenant integer, first date, last date, OUT lower timestamptz, OUT upper timestamptz)
 LANGUAGE sql STABLE AS $$
-    -- Whole UTC hours that hold the days in every zone in which they are counted at present.
-    SELECT date_trunc('hour', min(first::timestamp AT TIME ZONE zone), 'UTC'),
+    -- Whole UTC hours that hold the days in every zone in which they are counted at present. A midnight that happens twice
+    -- is read as the second one, and the day begins with the first.
+    SELECT date_trunc('hour', min(CASE WHEN (midnight - interval '1 hour') AT TIME ZONE zone >= first
+                                       THEN midnight - interval '1 hour' ELSE midnight END), 'UTC'),
            date_trunc('hour', max((last + 1)::timestamp AT TIME ZONE zone) + interval '59 minutes 59.999999 seconds', 'UTC')
     FROM (SELECT t.time_zone FROM tenants t WHERE t.id = tenant
           UNION ALL SELECT z.former_zone FROM zone_changes z WHERE z.tenant_id = tenant) AS zones (zone)
+    CROSS JOIN LATERAL (SELECT first::timestamp AT TIME ZONE zone) AS begun (midnight)
 $$;
 
 CREATE FUNCTION count_raw_records(tenant integer, lower timestamptz, upper timestamptz) RETURNS bigint

@@ -166,3 +166,26 @@ async fn a_changed_time_zone_moves_every_day_and_a_rebuild_changes_nothing() {
     database.store.rebuild_days(TENANT, span.0, span.1, PATIENCE).await.expect("a rebuild");
     database.assert_reconciled().await;
 }
+
+/// Catches bounds that begin with the second of two midnights: the day's first hour would be cleared and not counted again.
+#[tokio::test]
+async fn a_rebuild_of_a_day_with_two_midnights_begins_with_the_first() {
+    let now = "2026-11-05T12:00:00Z";
+    let database = TestDatabase::new().await;
+    database.run("UPDATE tenants SET time_zone = 'America/Havana' WHERE id = 1").await;
+    database.move_zones().await;
+    let pipeline = TestPipeline::start_at(&database.store, now);
+    // On 1 November 2026 at 01:00, 05:00 UTC, Havana's clocks go back to midnight.
+    for (n, at) in ["03:59:59Z", "04:00:00Z", "04:59:59Z", "05:00:00Z"].into_iter().enumerate() {
+        pipeline.one(ICCID, record_at(&format!("r-{n}"), &format!("2026-11-01T{at}"), 1 << n)).await;
+    }
+    database.roll_up().await;
+    let days = "SELECT usage_date, data_bytes FROM daily_usage ORDER BY 1";
+    assert_eq!(database.rows(days).await, ["2026-10-31|1", "2026-11-01|14"]);
+    for (first, last) in [("2026-11-01", "2026-11-01"), ("2026-10-31", "2026-10-31")] {
+        let [first, last] = [first, last].map(|day| day.parse().expect("a date"));
+        database.store.rebuild_days(TENANT, first, last, PATIENCE).await.expect("a rebuild");
+        assert_eq!(database.rows(days).await, ["2026-10-31|1", "2026-11-01|14"]);
+        database.assert_reconciled().await;
+    }
+}
