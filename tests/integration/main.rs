@@ -19,6 +19,7 @@ mod mosquitto;
 mod outage;
 mod pipeline;
 mod quarantine;
+mod rollup_interleavings;
 mod rollup_model;
 mod rollups;
 mod settings;
