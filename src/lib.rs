@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod payload;
 pub mod inventory;
 pub mod store;
+pub mod rollup;
 pub mod replay;
 pub mod api;
 pub mod metrics;

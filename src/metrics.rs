@@ -8,12 +8,14 @@ use prometheus_client::registry::Registry;
 use crate::broker::metrics::BrokerMetrics;
 use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::QueueGauge;
+use crate::rollup::metrics::RollupMetrics;
 
 /// Everything that `/metrics` shows.
 pub struct Metrics {
     registry: Registry,
     pub ingest: Arc<IngestMetrics>,
     pub broker: Arc<BrokerMetrics>,
+    pub rollup: Arc<RollupMetrics>,
     /// Days for which partitions exist ahead.
     pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
     queue_messages: Gauge,
@@ -25,18 +27,28 @@ impl Metrics {
         let mut registry = Registry::with_prefix("simbridge");
         let ingest = Arc::new(IngestMetrics::default());
         let broker = Arc::new(BrokerMetrics::default());
+        let rollup = Arc::new(RollupMetrics::default());
         let partition_runway_days = Gauge::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         ingest.register(&mut registry);
         broker.register(&mut registry);
+        rollup.register(&mut registry);
         registry.register(
             "partition_runway_days",
             "Days for which partitions of usage_records exist ahead",
             partition_runway_days.clone(),
         );
         registry.register("queue_messages", "Messages that wait for a writer", queue_messages.clone());
-        Self { registry, ingest, broker, partition_runway_days, queue_messages, queue: OnceLock::new() }
+        Self {
+            registry,
+            ingest,
+            broker,
+            rollup,
+            partition_runway_days,
+            queue_messages,
+            queue: OnceLock::new(),
+        }
     }
 
     pub(crate) fn watch_queue(&self, queue: QueueGauge) {

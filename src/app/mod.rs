@@ -22,6 +22,7 @@ use crate::domain::{Clock, TenantId};
 use crate::ingest::topics::UsageTopics;
 use crate::ingest::{self, DatabaseState};
 use crate::metrics::Metrics;
+use crate::rollup;
 use crate::shutdown::vital;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
@@ -181,6 +182,16 @@ impl Bridge {
             let state = api::ApiState { readiness: readiness.clone(), metrics: metrics.clone(), mqtt_addr };
             reader_tasks.spawn(vital("http", api::serve(listener, state, readers.clone())));
         }
+        reader_tasks.spawn(vital(
+            "rollup",
+            rollup::work(
+                store.clone(),
+                options.clock,
+                config.rollup.options(),
+                metrics.rollup.clone(),
+                readers.clone(),
+            ),
+        ));
         let max_age_days = config.ingest.max_age_days.into();
         reader_tasks.spawn(vital(
             "maintenance",

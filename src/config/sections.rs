@@ -1,10 +1,12 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{BatchLimits, PipelineOptions};
 use crate::payload::PayloadLimits;
+use crate::rollup::RollupOptions;
 
 use super::mqtt::MqttConfig;
 
@@ -18,6 +20,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub mqtt: MqttConfig,
     pub ingest: IngestConfig,
+    pub rollup: RollupConfig,
     pub http: HttpConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
@@ -31,6 +34,7 @@ impl Default for Config {
             postgres: PostgresConfig::default(),
             mqtt: MqttConfig::default(),
             ingest: IngestConfig::default(),
+            rollup: RollupConfig::default(),
             http: HttpConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
@@ -131,6 +135,38 @@ impl IngestConfig {
     }
 }
 
+/// Hours, days and months from the records. When scheduled runs take place is a setting in the database.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RollupConfig {
+    /// Records of one transaction, about.
+    pub chunk_records: u32,
+    /// SIMs of one transaction while the days of a tenant move to another time zone.
+    pub zone_chunk_sims: u32,
+    /// Batches that wait for so long are rolled up between the scheduled runs too.
+    pub flush_after_ms: u64,
+    /// For how long one run may take.
+    pub run_limit_seconds: u64,
+}
+
+impl Default for RollupConfig {
+    fn default() -> Self {
+        Self { chunk_records: 100_000, zone_chunk_sims: 500, flush_after_ms: 5_000, run_limit_seconds: 600 }
+    }
+}
+
+impl RollupConfig {
+    /// How rollups are done.
+    pub fn options(&self) -> RollupOptions {
+        RollupOptions {
+            chunk_records: self.chunk_records.into(),
+            zone_chunk_sims: i32::try_from(self.zone_chunk_sims).unwrap_or(i32::MAX),
+            flush_after: Duration::from_millis(self.flush_after_ms),
+            run_limit: Duration::from_secs(self.run_limit_seconds),
+        }
+    }
+}
+
 /// Health, metrics and the start page.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -189,6 +225,9 @@ impl Config {
             ("ingest.batch_max_bytes", self.ingest.batch_max_bytes as u64),
             ("ingest.payload_max_records", self.ingest.payload_max_records as u64),
             ("ingest.max_age_days", self.ingest.max_age_days.into()),
+            ("rollup.chunk_records", self.rollup.chunk_records.into()),
+            ("rollup.zone_chunk_sims", self.rollup.zone_chunk_sims.into()),
+            ("rollup.run_limit_seconds", self.rollup.run_limit_seconds),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1".into()));

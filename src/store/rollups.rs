@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use deadpool_postgres::{Object, Transaction};
 
 use crate::domain::TenantId;
@@ -21,12 +21,12 @@ static REBUILD_SPAN: Statement = statement!("rebuild_span", INT4);
 const IDLE_WITH_LOCK: Duration = Duration::from_secs(30);
 
 /// What waits to be added to rollups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {
     pub markers: i64,
     pub records: i64,
-    /// When the oldest of them was committed.
-    pub oldest: Option<DateTime<Utc>>,
+    /// For how long the oldest of them has waited.
+    pub oldest_age: Option<Duration>,
     /// Tenants whose days are on their way to another time zone.
     pub zone_changes: i64,
 }
@@ -140,10 +140,11 @@ impl Store {
         let client = self.client().await?;
         let rows = ROLLUP_BACKLOG.rows(&client, self.mode, &[]).await?;
         let row = &rows[0];
+        let age: Option<f64> = row.get("oldest_age_seconds");
         Ok(Backlog {
             markers: row.get("markers"),
             records: row.get("records"),
-            oldest: row.get("oldest"),
+            oldest_age: age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
             zone_changes: row.get("zone_changes"),
         })
     }
