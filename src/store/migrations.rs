@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 7] = [
+static MIGRATIONS: [Migration; 8] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -31,6 +31,7 @@ static MIGRATIONS: [Migration; 7] = [
     migration!(5, "rollup_tables"),
     migration!(6, "rollup_functions"),
     migration!(7, "rollup_moves"),
+    migration!(8, "file_imports"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -8,6 +8,7 @@ mod cycles;
 mod directory;
 pub mod embedded;
 mod error;
+pub mod file_imports;
 mod migrations;
 mod partitions;
 pub mod quarantine;

@@ -4,7 +4,7 @@ use simbridge::store::{MigrationError, Store};
 
 use crate::harness::server::{TestServer, store};
 
-const LATEST: i32 = 4;
+const LATEST: i32 = 5;
 
 /// A way to a database without a schema.
 async fn empty(name: &str) -> (Store, tokio_postgres::Client) {
