@@ -119,9 +119,9 @@ fn update_text(hash: &mut Sha256, text: Option<&str>) {
 pub struct Provenance {
     /// The way it came in, for example `mqtt`.
     pub via: &'static str,
-    /// MQTT client id or API key name.
+    /// MQTT client id, API key name or name of a file.
     pub sender: Arc<str>,
-    /// Topic as published; empty when it did not come by MQTT.
+    /// Topic as published, or file and line; empty when it came otherwise.
     pub topic: Arc<str>,
     /// The record as it was sent.
     pub payload: Bytes,

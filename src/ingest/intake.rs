@@ -36,14 +36,17 @@ pub(super) struct Intake {
 impl Intake {
     /// Decodes one more message.
     pub(super) fn add(&mut self, queued: Queued, limits: &PayloadLimits, metrics: &IngestMetrics) {
-        let Queued { message, _bytes } = queued;
+        let Queued { message, refused, _bytes } = queued;
         let envelope = Envelope {
             tenant: message.sender.tenant,
             topic_iccid: message.topic_iccid.as_deref(),
             may_correct: message.sender.may_correct,
             now: message.received_at,
         };
-        let Decoded { batch_id, elements } = payload::decode(&message.payload, envelope, limits);
+        let Decoded { batch_id, elements } = match refused {
+            Some(rejection) => payload::refused(&message.payload, envelope, rejection),
+            None => payload::decode(&message.payload, envelope, limits),
+        };
         metrics.message_decoded(message.sender.via, elements.len());
         let Message { sender, topic, acknowledge, .. } = message;
         let provenance = Provenance {

@@ -178,7 +178,7 @@ impl IngestMetrics {
             RejectionCode::RefusedByDatabase,
         ];
         Balance {
-            received: [Via::Mqtt, Via::Replay]
+            received: [Via::Mqtt, Via::File, Via::Replay]
                 .into_iter()
                 .map(|via| self.received.get_or_create(&ViaLabel { via }).get())
                 .sum(),

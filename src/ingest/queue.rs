@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::domain::TenantId;
+use crate::domain::{Rejection, TenantId};
 
 use super::metrics::IngestMetrics;
 pub use super::receipt::{Receipt, RecordReceipt, RecordStatus, Via};
@@ -24,7 +24,7 @@ pub struct Sender {
     pub may_correct: bool,
     /// How it came in; a metric label.
     pub via: Via,
-    /// MQTT client id or API key name; for operators, kept with parked records.
+    /// MQTT client id, API key name or name of a file; for operators, kept with parked records.
     pub name: String,
 }
 
@@ -35,7 +35,7 @@ pub type Acknowledge = Box<dyn FnOnce(Receipt) + Send>;
 /// A payload on its way to the database.
 pub struct Message {
     pub sender: Arc<Sender>,
-    /// The topic as published; empty when it did not come by MQTT.
+    /// The topic as published, or file and line; empty when it came otherwise.
     pub topic: String,
     /// The ICCID that the topic names, if it names one.
     pub topic_iccid: Option<String>,
@@ -48,6 +48,8 @@ pub struct Message {
 /// A message together with its share of the byte bound.
 pub(crate) struct Queued {
     pub(crate) message: Message,
+    /// Why the message is parked without being decoded.
+    pub(crate) refused: Option<Rejection>,
     pub(crate) _bytes: OwnedSemaphorePermit,
 }
 
@@ -89,12 +91,25 @@ impl IngestQueue {
     /// # Errors
     /// [`QueueClosed`] when the pipeline has stopped.
     pub async fn send(&self, message: Message) -> Result<(), QueueClosed> {
+        self.enqueue(message, None).await
+    }
+
+    /// Like [`send`](Self::send), for a message that its source already knows to be none: it is parked with this reason,
+    /// in its turn and by the same transaction as all others.
+    ///
+    /// # Errors
+    /// [`QueueClosed`] when the pipeline has stopped.
+    pub async fn send_refused(&self, message: Message, rejection: Rejection) -> Result<(), QueueClosed> {
+        self.enqueue(message, Some(rejection)).await
+    }
+
+    async fn enqueue(&self, message: Message, refused: Option<Rejection>) -> Result<(), QueueClosed> {
         // An oversized message takes the whole budget instead of waiting for ever.
         let weight = u32::try_from(message.payload.len()).unwrap_or(u32::MAX).clamp(1, self.max_bytes);
         let permit = self.bytes.clone().acquire_many_owned(weight).await.map_err(|_| QueueClosed)?;
         let slot = self.sender.reserve().await.map_err(|_| QueueClosed)?;
         self.metrics.message_received(message.sender.via);
-        slot.send(Queued { message, _bytes: permit });
+        slot.send(Queued { message, refused, _bytes: permit });
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use crate::domain::Rejection;
 pub enum Via {
     /// The embedded broker.
     Mqtt,
+    /// `import` of a file.
+    File,
     /// `quarantine replay`.
     Replay,
 }
@@ -15,6 +17,7 @@ impl Via {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::File => "file",
             Self::Replay => "replay",
         }
     }

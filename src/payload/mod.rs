@@ -206,10 +206,13 @@ fn element(payload: &Bytes, range: Range<usize>, context: &RecordContext<'_>) ->
 }
 
 /// A payload that is refused as a whole counts as one record.
-fn whole(payload: &Bytes, context: &RecordContext<'_>, rejection: Rejection) -> Decoded {
-    let bad =
-        BadRecord { iccid: context.envelope.topic_iccid.map(str::to_owned), record_id: None, rejection };
+pub fn refused(payload: &Bytes, envelope: Envelope<'_>, rejection: Rejection) -> Decoded {
+    let bad = BadRecord { iccid: envelope.topic_iccid.map(str::to_owned), record_id: None, rejection };
     Decoded { batch_id: None, elements: vec![Element { raw: payload.clone(), result: Err(bad) }] }
+}
+
+fn whole(payload: &Bytes, context: &RecordContext<'_>, rejection: Rejection) -> Decoded {
+    refused(payload, context.envelope, rejection)
 }
 
 fn malformed(message: &str) -> Rejection {
