@@ -1,0 +1,273 @@
+//! From the bytes of a file to payloads, stretch by stretch, in bounded memory.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::domain::{Rejection, RejectionCode};
+
+use super::columns::{Columns, HeaderFault};
+use super::csv_row::{Cut, Fields};
+use super::input::Input;
+use super::{Format, ImportError};
+
+/// Bytes of one read: some 1,000 rows, few enough that saved progress is never far behind.
+const BLOCK: usize = 256 << 10;
+/// Longest row. A record takes about 300 bytes and can hardly exceed 2 KB, so this is none, and memory has to be bounded.
+const MAX_ROW: usize = 1 << 20;
+/// What is kept of a row that is longer: enough to find it again.
+const KEPT: usize = 4 << 10;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A place in a file, between two rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) bytes: u64,
+    pub(super) lines: u64,
+}
+
+/// One row as the pipeline takes it.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Number of its first line; the first line of a file is 1.
+    pub(super) line: u64,
+    pub(super) payload: Bytes,
+    /// Stands for the SIM, as far as one is seen without decoding the payload.
+    pub(super) sim: u64,
+    /// Why it is no row.
+    pub(super) refused: Option<Rejection>,
+}
+
+/// Some rows and where they end.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) rows: Vec<Row>,
+    pub(super) end: Position,
+}
+
+enum Shape {
+    Ndjson,
+    Csv { columns: Columns, fields: Fields },
+}
+
+/// What stands at the front of the buffer.
+enum Front {
+    Row(Row),
+    /// A blank line, which is passed over.
+    Blank,
+    /// Not all of a row.
+    More,
+}
+
+/// The rows of a file that are still to be read.
+pub(super) struct Rows {
+    input: Input,
+    shape: Shape,
+    buffer: BytesMut,
+    /// Nothing follows what is in the buffer.
+    at_end: bool,
+    /// Where the buffer begins.
+    position: Position,
+    /// The buffer begins within a line that was too long.
+    within_long_line: bool,
+    /// Records made of rows of CSV.
+    json: BytesMut,
+}
+
+impl Rows {
+    /// Begins to read: finds out the format, unless it is stated, and reads the header of CSV.
+    pub(super) async fn open(input: Input, stated: Option<Format>) -> Result<Self, ImportError> {
+        let mut rows = Self {
+            input,
+            shape: Shape::Ndjson,
+            buffer: BytesMut::with_capacity(BLOCK),
+            at_end: false,
+            position: Position::default(),
+            within_long_line: false,
+            json: BytesMut::new(),
+        };
+        let first = loop {
+            let first = rows.buffer.iter().find(|byte| !byte.is_ascii_whitespace());
+            if rows.at_end || rows.buffer.len() >= BYTE_ORDER_MARK.len() && first.is_some() {
+                break first;
+            }
+            rows.fill().await?;
+        };
+        let seen = match first {
+            Some(b'{' | b'[') | None => Format::Ndjson,
+            Some(_) => Format::Csv,
+        };
+        if rows.buffer.starts_with(BYTE_ORDER_MARK) {
+            rows.drop_front(BYTE_ORDER_MARK.len());
+        }
+        if stated.unwrap_or(seen) == Format::Csv {
+            rows.read_header().await?;
+        }
+        Ok(rows)
+    }
+
+    async fn read_header(&mut self) -> Result<(), ImportError> {
+        let mut fields = Fields::default();
+        let length = loop {
+            while self.buffer.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+                self.drop_front(1);
+            }
+            let header_fault = |fault| Err(ImportError::Header { name: self.input.name.clone(), fault });
+            match fields.cut(&self.buffer, self.at_end) {
+                Cut::Row(0) => return header_fault(HeaderFault::Missing),
+                Cut::Row(length) => break length,
+                Cut::Broken(problem) => return header_fault(HeaderFault::Unreadable(problem)),
+                Cut::More if self.buffer.len() > MAX_ROW => {
+                    return header_fault(HeaderFault::Unreadable("it is longer than 1 MiB"));
+                }
+                Cut::More => self.fill().await?,
+            }
+        };
+        let columns = Columns::of_header(&fields, &self.buffer)
+            .map_err(|fault| ImportError::Header { name: self.input.name.clone(), fault })?;
+        self.drop_front(length);
+        self.shape = Shape::Csv { columns, fields };
+        Ok(())
+    }
+
+    pub(super) fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// Goes on at `position`, where a row begins.
+    pub(super) async fn resume(&mut self, position: Position) -> Result<(), ImportError> {
+        if position.bytes > self.position.bytes {
+            self.input.seek(position.bytes).await?;
+            self.buffer.clear();
+            self.at_end = false;
+            self.position = position;
+        }
+        Ok(())
+    }
+
+    /// The next rows; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Stretch>, ImportError> {
+        let mut rows = Vec::new();
+        loop {
+            match self.front() {
+                Front::Row(row) => rows.push(row),
+                Front::Blank => {}
+                // A stretch ends between two rows: the next import may have to begin there.
+                Front::More if (rows.is_empty() || self.within_long_line) && !self.at_end => {
+                    self.fill().await?;
+                }
+                Front::More => break,
+            }
+        }
+        Ok((!rows.is_empty()).then_some(Stretch { rows, end: self.position }))
+    }
+
+    async fn fill(&mut self) -> Result<(), ImportError> {
+        self.buffer.reserve(BLOCK);
+        self.at_end = self.input.read(&mut self.buffer).await? == 0;
+        Ok(())
+    }
+
+    fn front(&mut self) -> Front {
+        let line_end = self.buffer.iter().position(|byte| *byte == b'\n');
+        if self.within_long_line {
+            self.drop_front(line_end.map_or(self.buffer.len(), |end| end + 1));
+            self.within_long_line = line_end.is_none();
+            return if self.within_long_line { Front::More } else { Front::Blank };
+        }
+        let Some(length) = line_end.map(|end| end + 1).or(self.at_end.then_some(self.buffer.len())) else {
+            return if self.buffer.len() > MAX_ROW { self.too_long(self.buffer.len()) } else { Front::More };
+        };
+        if self.buffer[..length].trim_ascii().is_empty() {
+            self.drop_front(length);
+            return if length == 0 { Front::More } else { Front::Blank };
+        }
+        if length > MAX_ROW {
+            return self.too_long(length);
+        }
+        match &mut self.shape {
+            Shape::Ndjson => self.record(length),
+            Shape::Csv { columns, fields } => match fields.cut(&self.buffer, self.at_end) {
+                Cut::Row(whole) if fields.len() == columns.len() => self.csv_row(whole),
+                Cut::Row(_) => {
+                    let problem = format!("has {} fields, and the header {}", fields.len(), columns.len());
+                    self.refuse(length, length, problem)
+                }
+                Cut::Broken(problem) => self.refuse(length, length, problem.into()),
+                Cut::More if self.buffer.len() > MAX_ROW => {
+                    self.refuse(length, length, "a quoted field is not closed within 1 MiB".into())
+                }
+                Cut::More => Front::More,
+            },
+        }
+    }
+
+    /// A line of NDJSON: the payload as it stands there.
+    fn record(&mut self, length: usize) -> Front {
+        let line = self.position.lines + 1;
+        let payload = self.take_front(length);
+        let payload = payload.slice_ref(payload.trim_ascii());
+        let sim = sim(stated_iccid(&payload));
+        Front::Row(Row { line, payload, sim, refused: None })
+    }
+
+    fn csv_row(&mut self, length: usize) -> Front {
+        let Shape::Csv { columns, fields } = &self.shape else { unreachable!("only CSV has such rows") };
+        if str::from_utf8(&self.buffer[..length]).is_err() {
+            return self.refuse(length, length, "is not UTF-8".into());
+        }
+        columns.write_json(fields, &self.buffer, &mut self.json);
+        let sim = sim(&fields.of(&self.buffer).nth(columns.iccid()).unwrap_or_default());
+        let line = self.position.lines + 1;
+        let payload = self.json.split().freeze();
+        self.drop_front(length);
+        Front::Row(Row { line, payload, sim, refused: None })
+    }
+
+    fn too_long(&mut self, length: usize) -> Front {
+        self.within_long_line = self.buffer[length - 1] != b'\n';
+        self.refuse(length, KEPT, format!("is longer than 1 MiB; its first {KEPT} bytes are kept"))
+    }
+
+    /// Takes `length` bytes that are no row, of which some are kept.
+    fn refuse(&mut self, length: usize, kept: usize, problem: String) -> Front {
+        let line = self.position.lines + 1;
+        let payload = self.take_front(length);
+        let kept = payload.len().min(kept);
+        // A copy: what is parked must not hold a megabyte.
+        let payload = Bytes::copy_from_slice(payload[..kept].trim_ascii_end());
+        let refused = Some(Rejection::new(RejectionCode::Malformed, "", format!("the line {problem}")));
+        Front::Row(Row { line, payload, sim: 0, refused })
+    }
+
+    fn take_front(&mut self, length: usize) -> Bytes {
+        self.advance(length);
+        self.buffer.split_to(length).freeze()
+    }
+
+    fn drop_front(&mut self, length: usize) {
+        self.advance(length);
+        self.buffer.advance(length);
+    }
+
+    fn advance(&mut self, length: usize) {
+        self.position.bytes += length as u64;
+        self.position.lines += self.buffer[..length].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+}
+
+fn sim(iccid: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(iccid);
+    hasher.finish()
+}
+
+/// The digits behind the first `"iccid":` of a JSON text; empty when there is none. Only the order of rows hangs on it.
+fn stated_iccid(json: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"\"iccid\"";
+    let Some(name) = json.windows(NAME.len()).position(|window| window == NAME) else { return &[] };
+    let behind = &json[name + NAME.len()..];
+    let lead = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b':' | b'"')).count();
+    let digits = &behind[lead..];
+    &digits[..digits.iter().take_while(|byte| byte.is_ascii_digit()).count()]
+}

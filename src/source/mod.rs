@@ -1,0 +1,3 @@
+//! What brings records in, beside the embedded broker.
+
+pub mod file;
