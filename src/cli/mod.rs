@@ -5,7 +5,9 @@ mod demo;
 mod devices;
 mod failure;
 mod health;
+mod import;
 mod migrate;
+mod progress;
 mod quarantine;
 mod reconcile;
 mod serve;
@@ -78,6 +80,12 @@ enum Command {
     Migrate,
     /// Prove every total against the records, in one snapshot; exit code 1 when something does not add up
     Reconcile,
+    /// Store usage history from a CSV or NDJSON file, each record exactly once, however often it is imported or interrupted
+    ///
+    /// CSV has a header with recordId, iccid, periodStart, periodEnd, at least one of totalBytes, dataUploadBytes,
+    /// dataDownloadBytes, smsCount, voiceSeconds, and maybe source, mccmnc, corrects (record_id is understood too). NDJSON
+    /// has one record a line, as devices send it. A row at fault is parked with its line; the others are stored.
+    Import(import::ImportArgs),
     /// SIM inventory
     #[command(subcommand, visible_alias = "sim")]
     Sims(sims::SimsCommand),
@@ -104,7 +112,10 @@ pub fn run() -> ExitCode {
             .enable_all()
             .build()
             .map_err(|cause| Failure::new(69, format!("cannot start threads: {cause}")))?;
-        runtime.block_on(dispatch(cli.command, loaded))
+        let outcome = runtime.block_on(dispatch(cli.command, loaded));
+        // Without waiting for a read of standard input that nobody answers; everything else was joined.
+        runtime.shutdown_background();
+        outcome
     });
     match outcome {
         Ok(code) => code,
@@ -138,6 +149,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Health => health::run(&loaded).await,
         Command::Migrate => migrate::run(&loaded).await,
         Command::Reconcile => reconcile::run(&loaded).await,
+        Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
