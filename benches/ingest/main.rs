@@ -6,12 +6,15 @@
 //! * `pipeline`: the same rows as JSON payloads through queue, decoder and writers, rollup markers included.
 //! * `mqtt`: the program itself, fed by the load generator over 50 connections at QoS 1 with a window of 100, until every
 //!   PUBACK has come. Then the same at half that rate for the latency of a PUBACK, and one connection with a window of 1.
+//! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
-//! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3).
+//! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
+//! `bare,pipeline,mqtt,import`).
 
 mod bare;
 mod database;
+mod import;
 mod program;
 mod workload;
 
@@ -25,6 +28,7 @@ use simbridge::ingest::metrics::IngestMetrics;
 use simbridge::ingest::queue::{Message, Sender, Via};
 use simbridge::ingest::{BatchLimits, DatabaseState, PipelineOptions};
 use simbridge::payload::PayloadLimits;
+use simbridge::source::file::Format;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,32 +46,78 @@ async fn run() {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,import".into());
+    let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
+    let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
     for round in 0..rounds {
         let workload = Workload::new(round, sims, records);
-        let database = server.database(sims).await;
-        let (elapsed, _open) = bare::load(&database, &workload, 2).await;
-        rates[0].push(report(round, "bare", records, elapsed.as_secs_f64(), &database));
-        let database = server.database(sims).await;
-        let elapsed = pipeline(&database, &workload, 2).await;
-        rates[1].push(report(round, "pipeline", records, elapsed.as_secs_f64(), &database));
+        if chosen("bare") {
+            let database = server.database(sims).await;
+            let (elapsed, _open) = bare::load(&database, &workload, 2).await;
+            rates.add(round, "bare", records, elapsed.as_secs_f64(), &database);
+        }
+        if chosen("pipeline") {
+            let database = server.database(sims).await;
+            let elapsed = pipeline(&database, &workload, 2).await;
+            rates.add(round, "pipeline", records, elapsed.as_secs_f64(), &database);
+        }
+        if chosen("import") {
+            for (mode, format) in [("import/ndjson", Format::Ndjson), ("import/csv", Format::Csv)] {
+                let directory = tempfile::tempdir().expect("a directory");
+                let file = import::write(&workload, format, directory.path());
+                let database = server.database(sims).await;
+                let elapsed = import::import(&database, &file, options(2), records).await;
+                rates.add(round, mode, records, elapsed.as_secs_f64(), &database);
+            }
+        }
         drop(workload);
-        let database = server.database(sims).await;
-        let program = Program::start(&database).await;
-        let load = program.load(sims, Some(records as u64), None, 50, 100, None).await;
-        rates[2].push(report(round, "mqtt", records, load.seconds, &database));
-        println!(
-            "         load generator {:.2} cores, simbridge RSS {} MB",
-            load.client_cores.unwrap_or(0.0),
-            program.memory_mb()
-        );
-        if round + 1 == rounds {
-            latencies(&program, sims, load.records_per_second / 2.0).await;
+        if chosen("mqtt") {
+            let database = server.database(sims).await;
+            let program = Program::start(&database).await;
+            let load = program.load(sims, Some(records as u64), None, 50, 100, None).await;
+            rates.add(round, "mqtt", records, load.seconds, &database);
+            println!(
+                "         load generator {:.2} cores, simbridge RSS {} MB",
+                load.client_cores.unwrap_or(0.0),
+                program.memory_mb()
+            );
+            if round + 1 == rounds {
+                latencies(&program, sims, load.records_per_second / 2.0).await;
+            }
         }
     }
-    let [bare, pipeline, mqtt] = rates.map(median);
-    println!("median ratios: pipeline/bare {:.2}, mqtt/bare {:.2}", pipeline / bare, mqtt / bare);
+    rates.compare();
+}
+
+/// Records per second of each mode, one for each round.
+#[derive(Default)]
+struct Rates(Vec<(&'static str, Vec<f64>)>);
+
+impl Rates {
+    fn add(
+        &mut self,
+        round: usize,
+        mode: &'static str,
+        records: usize,
+        seconds: f64,
+        database: &BenchDatabase,
+    ) {
+        let rate = records as f64 / seconds;
+        let cpu = database.server_cpu_seconds() * 1e6 / records as f64;
+        println!("round {round}: {mode:<13} {rate:>9.0} records/s, server CPU {cpu:>5.1} µs a record");
+        match self.0.iter_mut().find(|(known, _)| *known == mode) {
+            Some((_, rates)) => rates.push(rate),
+            None => self.0.push((mode, vec![rate])),
+        }
+    }
+
+    fn compare(self) {
+        let medians: Vec<_> = self.0.into_iter().map(|(mode, rates)| (mode, median(rates))).collect();
+        let Some((_, bare)) = medians.iter().find(|(mode, _)| *mode == "bare") else { return };
+        let ratios = medians.iter().map(|(mode, rate)| format!("{mode} {:.2}", rate / bare));
+        println!("medians to bare's: {}", ratios.collect::<Vec<_>>().join(", "));
+    }
 }
 
 /// PUBACK latency at half the full rate, and how fast one stop-and-wait device gets.
@@ -94,15 +144,8 @@ async fn latencies(program: &Program, sims: usize, rate: f64) {
     );
 }
 
-fn report(round: usize, what: &str, records: usize, seconds: f64, database: &BenchDatabase) -> f64 {
-    let rate = records as f64 / seconds;
-    let cpu = database.server_cpu_seconds() * 1e6 / records as f64;
-    println!("round {round}: {what:<9} {rate:>9.0} records/s, server CPU {cpu:>5.1} µs a record");
-    rate
-}
-
-async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize) -> Duration {
-    let options = PipelineOptions {
+fn options(writers: usize) -> PipelineOptions {
+    PipelineOptions {
         queue_max_messages: 20_000,
         queue_max_bytes: 64 << 20,
         writers,
@@ -112,7 +155,11 @@ async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize)
             max_future: TimeDelta::hours(24),
             max_age: TimeDelta::days(400),
         },
-    };
+    }
+}
+
+async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize) -> Duration {
+    let options = options(writers);
     let tasks = TaskTracker::new();
     let hard = CancellationToken::new();
     let metrics = Arc::new(IngestMetrics::default());

@@ -24,6 +24,14 @@ pub(crate) struct Row {
     pub(crate) download: i64,
 }
 
+impl Row {
+    /// Start and end as RFC 3339.
+    pub(crate) fn period(&self) -> (String, String) {
+        let text = |at: DateTime<Utc>| at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        (text(self.period_start), text(self.period_start + TimeDelta::minutes(5)))
+    }
+}
+
 impl Workload {
     pub(crate) fn new(round: usize, sims: usize, records: usize) -> Self {
         let now = Clock::System.now().with_nanosecond(0).expect("zero is a nanosecond");
@@ -57,8 +65,8 @@ impl Workload {
                     ),
                     row.record_id,
                     row.iccid,
-                    row.period_start.format("%Y-%m-%dT%H:%M:%SZ"),
-                    (row.period_start + TimeDelta::minutes(5)).format("%Y-%m-%dT%H:%M:%SZ"),
+                    row.period().0,
+                    row.period().1,
                     row.upload + row.download,
                     row.upload,
                     row.download,

@@ -86,32 +86,37 @@ impl Rows {
             within_long_line: false,
             json: BytesMut::new(),
         };
-        let first = loop {
-            let first = rows.buffer.iter().find(|byte| !byte.is_ascii_whitespace());
-            if rows.at_end || rows.buffer.len() >= BYTE_ORDER_MARK.len() && first.is_some() {
-                break first;
-            }
+        while !rows.at_end && rows.buffer.len() < BYTE_ORDER_MARK.len() {
             rows.fill().await?;
-        };
-        let seen = match first {
-            Some(b'{' | b'[') | None => Format::Ndjson,
-            Some(_) => Format::Csv,
-        };
+        }
         if rows.buffer.starts_with(BYTE_ORDER_MARK) {
             rows.drop_front(BYTE_ORDER_MARK.len());
         }
+        let seen = match rows.first_byte().await? {
+            Some(b'{' | b'[') | None => Format::Ndjson,
+            Some(_) => Format::Csv,
+        };
         if stated.unwrap_or(seen) == Format::Csv {
             rows.read_header().await?;
         }
         Ok(rows)
     }
 
+    /// The first byte that is no blank; everything before it is dropped.
+    async fn first_byte(&mut self) -> Result<Option<u8>, ImportError> {
+        loop {
+            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            self.drop_front(blank);
+            if self.at_end || !self.buffer.is_empty() {
+                return Ok(self.buffer.first().copied());
+            }
+            self.fill().await?;
+        }
+    }
+
     async fn read_header(&mut self) -> Result<(), ImportError> {
         let mut fields = Fields::default();
         let length = loop {
-            while self.buffer.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
-                self.drop_front(1);
-            }
             let header_fault = |fault| Err(ImportError::Header { name: self.input.name.clone(), fault });
             match fields.cut(&self.buffer, self.at_end) {
                 Cut::Row(0) => return header_fault(HeaderFault::Missing),

@@ -18,7 +18,7 @@ use super::ledger::Ledger;
 use super::{Import, ImportError};
 
 /// How often the place to go on from is saved: what a kill makes the next import read again.
-const SAVE_EVERY: Duration = Duration::from_secs(2);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How often the account is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// The end of an import is saved again after so long while the database is away.
