@@ -17,6 +17,8 @@ const BLOCK: usize = 256 << 10;
 const MAX_ROW: usize = 1 << 20;
 /// What is kept of a row that is longer: enough to find it again.
 const KEPT: usize = 4 << 10;
+/// What the names and marks of JSON add to a row of CSV.
+const JSON_NAMES: usize = 256;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A place in a file, between two rows.
@@ -220,6 +222,10 @@ impl Rows {
         let Shape::Csv { columns, fields } = &self.shape else { unreachable!("only CSV has such rows") };
         if str::from_utf8(&self.buffer[..length]).is_err() {
             return self.refuse(length, length, "is not UTF-8".into());
+        }
+        // A block at a time, not what the next few bytes need: this is done for each row.
+        if self.json.capacity() < length + JSON_NAMES {
+            self.json.reserve(BLOCK);
         }
         columns.write_json(fields, &self.buffer, &mut self.json);
         let sim = sim(&fields.of(&self.buffer).nth(columns.iccid()).unwrap_or_default());
