@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -82,24 +83,26 @@ impl BenchDatabase {
     /// CPU seconds that the server's processes for this database have used so far; tells more than the wall clock on a
     /// machine that others use too.
     pub(crate) fn server_cpu_seconds(&self) -> f64 {
-        let mut ticks = 0u64;
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-            if read("cmdline").contains(&format!(" {} ", self.name)) {
-                let stat = read("stat");
-                // After the command in parentheses: state is field 3, utime 14, stime 15 (proc(5)).
-                let fields: Vec<&str> =
-                    stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-                ticks +=
-                    fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
-            }
-        }
-        ticks as f64 / 100.0
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours = processes.filter(|process| {
+            let command = std::fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+            command.contains(&format!(" {} ", self.name))
+        });
+        ours.map(|process| cpu_seconds(&process.path())).sum()
     }
 
     pub(crate) async fn connect(&self) -> Client {
         connect(&self.config).await
     }
+}
+
+/// CPU seconds of the process with this directory in /proc.
+pub(crate) fn cpu_seconds(process: &Path) -> f64 {
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    // After the command in parentheses: state is field 3, utime 14, stime 15 (proc(5)).
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
 }
 
 async fn provision(store: &Store, sims: usize, now: chrono::DateTime<Utc>) {

@@ -18,6 +18,7 @@ mod import;
 mod program;
 mod workload;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use database::{BenchDatabase, BenchServer};
+use database::{BenchDatabase, BenchServer, cpu_seconds};
 use program::Program;
 use workload::Workload;
 
@@ -54,29 +55,33 @@ async fn run() {
         let workload = Workload::new(round, sims, records);
         if chosen("bare") {
             let database = server.database(sims).await;
+            let meter = Meter::start(&database);
             let (elapsed, _open) = bare::load(&database, &workload, 2).await;
-            rates.add(round, "bare", records, elapsed.as_secs_f64(), &database);
+            rates.add(round, "bare", &meter.stop(&database, records, elapsed.as_secs_f64()));
         }
         if chosen("pipeline") {
             let database = server.database(sims).await;
+            let meter = Meter::start(&database);
             let elapsed = pipeline(&database, &workload, 2).await;
-            rates.add(round, "pipeline", records, elapsed.as_secs_f64(), &database);
+            rates.add(round, "pipeline", &meter.stop(&database, records, elapsed.as_secs_f64()));
         }
         if chosen("import") {
             for (mode, format) in [("import/ndjson", Format::Ndjson), ("import/csv", Format::Csv)] {
                 let directory = tempfile::tempdir().expect("a directory");
                 let file = import::write(&workload, format, directory.path());
                 let database = server.database(sims).await;
+                let meter = Meter::start(&database);
                 let elapsed = import::import(&database, &file, options(2), records).await;
-                rates.add(round, mode, records, elapsed.as_secs_f64(), &database);
+                rates.add(round, mode, &meter.stop(&database, records, elapsed.as_secs_f64()));
             }
         }
         drop(workload);
         if chosen("mqtt") {
             let database = server.database(sims).await;
             let program = Program::start(&database).await;
+            let meter = Meter::start(&database);
             let load = program.load(sims, Some(records as u64), None, 50, 100, None).await;
-            rates.add(round, "mqtt", records, load.seconds, &database);
+            rates.add(round, "mqtt", &meter.stop(&database, records, load.seconds));
             println!(
                 "         load generator {:.2} cores, simbridge RSS {} MB",
                 load.client_cores.unwrap_or(0.0),
@@ -90,22 +95,45 @@ async fn run() {
     rates.compare();
 }
 
+/// Takes the CPU time that a mode uses, which other work on the machine changes less than the time by the clock.
+struct Meter {
+    server: f64,
+    here: f64,
+}
+
+/// What a mode needed.
+struct Measured {
+    records_per_second: f64,
+    /// Microseconds of CPU a record: of the server, and of this process.
+    server: f64,
+    here: f64,
+}
+
+impl Meter {
+    fn start(database: &BenchDatabase) -> Self {
+        Self { server: database.server_cpu_seconds(), here: cpu_seconds(Path::new("/proc/self")) }
+    }
+
+    fn stop(&self, database: &BenchDatabase, records: usize, seconds: f64) -> Measured {
+        let (now, records) = (Self::start(database), records as f64);
+        Measured {
+            records_per_second: records / seconds,
+            server: (now.server - self.server) * 1e6 / records,
+            here: (now.here - self.here) * 1e6 / records,
+        }
+    }
+}
+
 /// Records per second of each mode, one for each round.
 #[derive(Default)]
 struct Rates(Vec<(&'static str, Vec<f64>)>);
 
 impl Rates {
-    fn add(
-        &mut self,
-        round: usize,
-        mode: &'static str,
-        records: usize,
-        seconds: f64,
-        database: &BenchDatabase,
-    ) {
-        let rate = records as f64 / seconds;
-        let cpu = database.server_cpu_seconds() * 1e6 / records as f64;
-        println!("round {round}: {mode:<13} {rate:>9.0} records/s, server CPU {cpu:>5.1} µs a record");
+    fn add(&mut self, round: usize, mode: &'static str, measured: &Measured) {
+        let Measured { records_per_second: rate, server, here } = *measured;
+        println!(
+            "round {round}: {mode:<13} {rate:>9.0} records/s, µs of CPU a record: server {server:.1}, here {here:.1}"
+        );
         match self.0.iter_mut().find(|(known, _)| *known == mode) {
             Some((_, rates)) => rates.push(rate),
             None => self.0.push((mode, vec![rate])),
