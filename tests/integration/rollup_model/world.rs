@@ -43,6 +43,8 @@ pub(super) fn iccid(sim: usize) -> String {
 impl World {
     pub(super) async fn new() -> Self {
         let database = TestDatabase::new().await;
+        // Sessions of the program are in a zone of half hours: no hour and no day is theirs.
+        database.run(&format!("ALTER DATABASE {} SET TimeZone = 'Asia/Kolkata'", database.name)).await;
         let tenants = [TENANT, database.tenant("other", "UTC").await];
         let mut carriers = [0; 2];
         for (id, name) in carriers.iter_mut().zip(CARRIERS) {
