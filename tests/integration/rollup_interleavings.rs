@@ -181,7 +181,7 @@ async fn of_two_workers_one_waits_or_leaves_it_to_the_other() {
 async fn a_worker_that_is_killed_at_any_step_has_done_nothing() {
     let (database, pipeline) = prepared().await;
     write(&pipeline, &[record_at("c", AT, 5), correction_at("d", "a", AT, -60)]).await;
-    let waits = database.store.rollup_backlog().await.expect("a backlog");
+    let waits = database.store.rollup_backlog().await.expect("a backlog").records;
     #[rustfmt::skip]
     let tables = [
         "rollup_markers", "sim_daily_usage", "hourly_usage", "daily_network_usage", "daily_active_sims",
@@ -195,14 +195,14 @@ async fn a_worker_that_is_killed_at_any_step_has_done_nothing() {
         let (killed, ()) = tokio::join!(database.store.roll_up(1_000, PATIENCE, Lock::Wait), meanwhile);
         assert_eq!(killed.expect_err("it was killed").code(), Some("57P01"), "{table}");
         end(gate, "COMMIT").await;
-        assert_eq!(database.store.rollup_backlog().await.expect("a backlog"), waits, "{table}");
+        assert_eq!(database.store.rollup_backlog().await.expect("a backlog").records, waits, "{table}");
         database.assert_reconciled().await;
     }
     for step in ["SELECT rollup_begin()", "SELECT roll_up_chunk(1000)"] {
         let worker = held(&database, step).await;
         let pid = worker.query_one("SELECT pg_backend_pid()", &[]).await.expect("a worker").get(0);
         kill(&database, pid).await;
-        assert_eq!(database.store.rollup_backlog().await.expect("a backlog"), waits, "{step}");
+        assert_eq!(database.store.rollup_backlog().await.expect("a backlog").records, waits, "{step}");
         database.assert_reconciled().await;
     }
     assert_settled(&database, 4, 75).await;

@@ -29,7 +29,6 @@ struct Sum {
 #[derive(Clone, Copy, Debug, Default)]
 struct Priced {
     sum: Sum,
-    before: i128,
     /// In 10^-30.
     cost: i128,
 }
@@ -205,7 +204,7 @@ fn priced(world: &World, sums: BTreeMap<Part, Sum>) -> BTreeMap<Part, Priced> {
             *used += bytes;
             let beyond = |bytes: i128| (bytes - included).max(0);
             let billable = if included > 0 { beyond(before + bytes) - beyond(before) } else { bytes };
-            (part, Priced { sum, before, cost: billable * price * PER_BYTE })
+            (part, Priced { sum, cost: billable * price * PER_BYTE })
         })
         .collect()
 }
@@ -244,11 +243,10 @@ impl Calendar {
 
 fn sim_row(((tenant, iccid, plan, cycle, date, carrier, network), day): (&Part, &Priced)) -> String {
     format!(
-        "{tenant}|{iccid}|{date}|{carrier}|{plan}|{network}|{cycle}|{}|{}|{}|{}|{}",
+        "{tenant}|{iccid}|{date}|{carrier}|{plan}|{network}|{cycle}|{}|{}|{}|{}",
         day.sum.text(),
         day.sum.corrections,
         day.sum.latest,
-        day.before,
         decimal(day.cost, 30)
     )
 }

@@ -7,7 +7,7 @@ pub(super) const ALL: [(&str, &str); 8] = [
         "sim_daily_usage",
         "SELECT tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, data_upload_bytes,
                 data_download_bytes, total_bytes, sms_count, voice_seconds, record_count, correction_count,
-                (extract(epoch FROM latest_event_at) * 1000000)::bigint, bytes_before, cost
+                (extract(epoch FROM latest_event_at) * 1000000)::bigint, cost
          FROM sim_daily_usage",
     ),
     (

@@ -77,6 +77,7 @@ impl World {
             "quarantine",
             "sim_numbers",
             "sim_daily_usage",
+            "sim_allowances",
             "hourly_usage",
             "daily_network_usage",
             "daily_usage",
