@@ -17,7 +17,9 @@ use crate::config::Loaded;
 use crate::domain::Clock;
 use crate::ingest::metrics::Balance;
 use crate::inventory;
+use crate::rollup::{self, Reason};
 use crate::shutdown::{Signals, exit_on_next_signal, log_panics};
+use crate::store::rollups::Day;
 use crate::store::sims::{IMPORT_CHUNK, SimRow};
 use crate::telemetry;
 
@@ -81,7 +83,7 @@ pub(super) async fn run(args: DemoArgs, mut loaded: Loaded) -> Result<ExitCode, 
     let outcome = match provision(&bridge, &fleet).await {
         Ok(()) => {
             introduce(&bridge, &loaded, &args, started.elapsed());
-            show(args, &bridge, fleet, signals).await
+            show(args, &bridge, &loaded, fleet, signals).await
         }
         Err(failure) => Err(failure),
     };
@@ -130,6 +132,7 @@ fn introduce(bridge: &Bridge, loaded: &Loaded, args: &DemoArgs, took: Duration) 
 async fn show(
     args: DemoArgs,
     bridge: &Bridge,
+    loaded: &Loaded,
     fleet: Arc<Fleet>,
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
@@ -167,15 +170,15 @@ async fn show(
     let summary = summary
         .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?
         .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?;
-    finish(bridge, &summary).await
+    finish(bridge, loaded, &summary).await
 }
 
-/// Rewrites the status line until it is dropped.
+/// Rewrites the two status lines until it is dropped.
 async fn refresh(bridge: &Bridge, stats: &PublisherStats) {
     let terminal = std::io::stdout().is_terminal();
     let mut ticks = tokio::time::interval(if terminal { REFRESH } else { REFRESH_LOG });
     let mut last = (Instant::now(), bridge.metrics.ingest.balance().received);
-    let mut rate = 0.0;
+    let (mut rate, mut written) = (0.0, false);
     ticks.tick().await;
     loop {
         ticks.tick().await;
@@ -185,13 +188,17 @@ async fn refresh(bridge: &Bridge, stats: &PublisherStats) {
             rate = (balance.received - last.1) as f64 / elapsed;
             last = (Instant::now(), balance.received);
         }
-        let line = status(&balance, rate, stats);
+        // A database that is away shows in the other figures.
+        let today = bridge.store.latest_days(DEFAULT_TENANT.0, 1).await.ok().and_then(|mut days| days.pop());
+        let lines = [status(&balance, rate, stats), charts(today.as_ref(), bridge)];
         if terminal {
-            print!("\r\x1b[2K{line}");
-            // A status line that cannot be written is not worth ending for.
+            let up = if std::mem::replace(&mut written, true) { "\x1b[1A" } else { "" };
+            // Lines that are too long are cut, not wrapped: the next refresh counts on two.
+            print!("{up}\r\x1b[?7l\x1b[2K{}\n\x1b[2K{}\x1b[?7h", lines[0], lines[1]);
+            // A status that cannot be written is not worth ending for.
             std::io::stdout().flush().ok();
         } else {
-            println!("{line}");
+            println!("{}\n{}", lines[0], lines[1]);
         }
     }
 }
@@ -208,7 +215,55 @@ fn status(balance: &Balance, rate: f64, stats: &PublisherStats) -> String {
     )
 }
 
-async fn finish(bridge: &Bridge, summary: &Summary) -> Result<ExitCode, Failure> {
+/// What the charts show of today.
+fn charts(today: Option<&Day>, bridge: &Bridge) -> String {
+    let lag = bridge.metrics.rollup.lag().as_secs_f64();
+    match today {
+        None => format!("daily_usage empty, {lag:.0} s behind"),
+        Some(day) => format!(
+            "daily_usage {}: {} of {} SIMs, {} {}, {lag:.0} s behind",
+            day.date,
+            bytes_for_people(&day.data_bytes),
+            day.sims,
+            day.currency,
+            day.cost
+        ),
+    }
+}
+
+/// Everything that was acknowledged, in the charts; then the newest days.
+async fn roll_up(bridge: &Bridge, loaded: &Loaded) -> Result<(), Failure> {
+    let (metrics, stop) = (&bridge.metrics.rollup, CancellationToken::new());
+    rollup::run(&bridge.store, &loaded.config.rollup.options(), Reason::Command, metrics, &stop).await?;
+    println!("charts      daily_usage, newest days, what every chart reads:");
+    for day in bridge.store.latest_days(DEFAULT_TENANT.0, 3).await? {
+        println!(
+            "            {}  {} in {} records of {} SIMs, {} carriers, {} {}",
+            day.date,
+            bytes_for_people(&day.data_bytes),
+            day.records,
+            day.sims,
+            day.carriers,
+            day.currency,
+            day.cost
+        );
+    }
+    Ok(())
+}
+
+/// Decimal text of bytes in the unit that suits them, 1024-based; what is no number stays as it is.
+fn bytes_for_people(bytes: &str) -> String {
+    let Ok(bytes) = bytes.parse::<u128>() else { return bytes.to_owned() };
+    let (unit, shift) = match bytes {
+        0..1_048_576 => ("KB", 10),
+        1_048_576..1_073_741_824 => ("MB", 20),
+        _ => ("GB", 30),
+    };
+    let hundredths = (bytes * 100) >> shift;
+    format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
+}
+
+async fn finish(bridge: &Bridge, loaded: &Loaded, summary: &Summary) -> Result<ExitCode, Failure> {
     let drained = bridge.drain().await;
     let balance = bridge.metrics.ingest.balance();
     println!(
@@ -221,6 +276,7 @@ async fn finish(bridge: &Bridge, summary: &Summary) -> Result<ExitCode, Failure>
     );
     let balanced = balance.holds() && balance.in_flight == 0 && summary.in_flight == 0 && drained;
     println!("            {}", if balanced { "balanced" } else { "NOT BALANCED" });
+    roll_up(bridge, loaded).await?;
     println!("reconcile   every total in the database, against the records:");
     let reconciliation = bridge.store.reconcile().await?;
     reconcile::print(&reconciliation);
@@ -230,6 +286,15 @@ async fn finish(bridge: &Bridge, summary: &Summary) -> Result<ExitCode, Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_two_decimals_of_their_unit() {
+        for (bytes, text) in
+            [("0", "0.00 KB"), ("1536", "1.50 KB"), ("1048575", "1023.99 KB"), ("1610612736", "1.50 GB")]
+        {
+            assert_eq!(bytes_for_people(bytes), text);
+        }
+    }
 
     #[test]
     fn durations_have_a_unit_or_are_seconds() {

@@ -10,6 +10,7 @@ mod migrate;
 mod progress;
 mod quarantine;
 mod reconcile;
+mod rollup;
 mod serve;
 mod settings;
 mod sim_move;
@@ -78,6 +79,10 @@ enum Command {
     Health,
     /// Bring the database's schema up to date and stop (serve does this too)
     Migrate,
+    /// Add what waits to hours, days and months now (serve does it by itself within seconds)
+    Rollup,
+    /// Make hours, days and months anew from the records, while batches go on
+    Rebuild(rollup::RebuildArgs),
     /// Prove every total against the records, in one snapshot; exit code 1 when something does not add up
     Reconcile,
     /// Store usage history from a CSV or NDJSON file, each record exactly once, however often it is imported or interrupted
@@ -148,6 +153,8 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded).await,
         Command::Migrate => migrate::run(&loaded).await,
+        Command::Rollup => rollup::run(&loaded).await,
+        Command::Rebuild(args) => rollup::run_rebuild(args, &loaded).await,
         Command::Reconcile => reconcile::run(&loaded).await,
         Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,

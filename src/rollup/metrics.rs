@@ -54,6 +54,11 @@ impl RollupMetrics {
         );
     }
 
+    /// Age of the oldest batch that waits, as of the last look.
+    pub fn lag(&self) -> Duration {
+        Duration::try_from_secs_f64(self.lag_seconds.get()).unwrap_or_default()
+    }
+
     pub(super) fn backlog(&self, backlog: &Backlog) {
         self.lag_seconds.set(backlog.oldest_age.unwrap_or_default().as_secs_f64());
         self.pending_records.set(backlog.records);

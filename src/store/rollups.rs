@@ -15,6 +15,7 @@ static ROLL_UP_CHUNK: Statement = statement!("roll_up_chunk", INT8);
 static ROLLUP_BACKLOG: Statement = statement!("rollup_backlog");
 static MOVE_ZONE_CHUNK: Statement = statement!("move_zone_chunk", INT4);
 static REBUILD_DAYS: Statement = statement!("rebuild_days", INT4, DATE, DATE);
+static LATEST_DAYS: Statement = statement!("latest_days", INT4, INT8);
 static REBUILD_SPAN: Statement = statement!("rebuild_span", INT4);
 
 /// A bridge that holds the lock and does nothing for so long has stopped; its transaction is ended for it.
@@ -47,6 +48,21 @@ pub struct ZoneMoved {
     pub tenant: Option<TenantId>,
     pub sims: i32,
     pub finished: bool,
+}
+
+/// A day of a tenant over all carriers, as `daily_usage` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Day {
+    pub date: NaiveDate,
+    pub carriers: i64,
+    pub records: i64,
+    /// Decimal text.
+    pub data_bytes: String,
+    /// Decimal text with two decimals.
+    pub cost: String,
+    pub currency: String,
+    /// Distinct SIMs with usage.
+    pub sims: i64,
 }
 
 /// How a chunk comes by the lock.
@@ -130,6 +146,27 @@ impl Store {
         let rows = REBUILD_SPAN.rows(&client, self.mode, &[&tenant.0]).await?;
         let (first, last): (Option<_>, Option<_>) = (rows[0].get("first"), rows[0].get("last"));
         Ok(first.zip(last))
+    }
+
+    /// The newest `limit` days of which a tenant has rollups, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn latest_days(&self, tenant: TenantId, limit: i64) -> Result<Vec<Day>, StoreError> {
+        let client = self.client().await?;
+        let rows = LATEST_DAYS.rows(&client, self.mode, &[&tenant.0, &limit]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| Day {
+                date: row.get("usage_date"),
+                carriers: row.get("carriers"),
+                records: row.get("records"),
+                data_bytes: row.get("data_bytes"),
+                cost: row.get("cost"),
+                currency: row.get("currency"),
+                sims: row.get("sims"),
+            })
+            .collect())
     }
 
     /// What waits.
