@@ -11,6 +11,7 @@ pub mod payload;
 pub mod inventory;
 pub mod store;
 pub mod rollup;
+pub mod reconcile;
 pub mod replay;
 pub mod api;
 pub mod metrics;

@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use crate::broker::metrics::BrokerMetrics;
 use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::QueueGauge;
+use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
 
 /// Everything that `/metrics` shows.
@@ -16,6 +17,7 @@ pub struct Metrics {
     pub ingest: Arc<IngestMetrics>,
     pub broker: Arc<BrokerMetrics>,
     pub rollup: Arc<RollupMetrics>,
+    pub reconcile: Arc<ReconcileMetrics>,
     /// Days for which partitions exist ahead.
     pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
     queue_messages: Gauge,
@@ -28,12 +30,14 @@ impl Metrics {
         let ingest = Arc::new(IngestMetrics::default());
         let broker = Arc::new(BrokerMetrics::default());
         let rollup = Arc::new(RollupMetrics::default());
+        let reconcile = Arc::new(ReconcileMetrics::default());
         let partition_runway_days = Gauge::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         ingest.register(&mut registry);
         broker.register(&mut registry);
         rollup.register(&mut registry);
+        reconcile.register(&mut registry);
         registry.register(
             "partition_runway_days",
             "Days for which partitions of usage_records exist ahead",
@@ -45,6 +49,7 @@ impl Metrics {
             ingest,
             broker,
             rollup,
+            reconcile,
             partition_runway_days,
             queue_messages,
             queue: OnceLock::new(),

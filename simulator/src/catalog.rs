@@ -38,11 +38,11 @@ pub struct RatePlan {
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
 
-pub(crate) const METERING: RatePlan = plan("IoT Metering 50 MB", 50 * MB, "0.0500", 100 * MB);
+pub(crate) const METERING: RatePlan = plan("IoT Metering pay per use", 0, "0.0500", 100 * MB);
 pub(crate) const TRACKING: RatePlan = plan("IoT Tracking 250 MB", 250 * MB, "0.0200", 500 * MB);
 pub(crate) const PAYMENT: RatePlan = plan("Payment 100 MB", 100 * MB, "0.0400", 200 * MB);
 pub(crate) const VIDEO: RatePlan = plan("Video 20 GB", 20 * GB, "0.0035", 40 * GB);
-pub(crate) const ROUTER: RatePlan = plan("Router 100 GB", 100 * GB, "0.0012", 0);
+pub(crate) const ROUTER: RatePlan = plan("Router pay per use", 0, "0.0012", 0);
 
 /// A place where SIMs are.
 #[derive(Debug, PartialEq)]

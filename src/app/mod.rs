@@ -22,6 +22,7 @@ use crate::domain::{Clock, TenantId};
 use crate::ingest::topics::UsageTopics;
 use crate::ingest::{self, DatabaseState};
 use crate::metrics::Metrics;
+use crate::reconcile;
 use crate::rollup;
 use crate::shutdown::vital;
 use crate::store::embedded::EmbeddedError;
@@ -182,21 +183,7 @@ impl Bridge {
             let state = api::ApiState { readiness: readiness.clone(), metrics: metrics.clone(), mqtt_addr };
             reader_tasks.spawn(vital("http", api::serve(listener, state, readers.clone())));
         }
-        reader_tasks.spawn(vital(
-            "rollup",
-            rollup::work(
-                store.clone(),
-                options.clock,
-                config.rollup.options(),
-                metrics.rollup.clone(),
-                readers.clone(),
-            ),
-        ));
-        let max_age_days = config.ingest.max_age_days.into();
-        reader_tasks.spawn(vital(
-            "maintenance",
-            maintenance::run(store.clone(), options.clock, max_age_days, metrics.clone(), readers.clone()),
-        ));
+        spawn_upkeep(config, options.clock, &store, &metrics, &reader_tasks, &readers);
         intake_tasks.close();
         reader_tasks.close();
         Ok(Self {
@@ -257,6 +244,38 @@ async fn listen(
         Ok(listener) => Ok(Some(listener)),
         Err(cause) => Err(StartError::Listen { what, address: address.into(), flag, cause }),
     }
+}
+
+/// What goes on beside intake: rollups, checks of every total, cycles and partitions.
+fn spawn_upkeep(
+    config: &Config,
+    clock: Clock,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    tasks.spawn(vital(
+        "rollup",
+        rollup::work(store.clone(), clock, config.rollup.options(), metrics.rollup.clone(), stop.clone()),
+    ));
+    if config.reconcile.enabled {
+        tasks.spawn(vital(
+            "reconcile",
+            reconcile::watch(
+                store.clone(),
+                clock,
+                config.reconcile.options(),
+                metrics.reconcile.clone(),
+                stop.clone(),
+            ),
+        ));
+    }
+    let max_age_days = config.ingest.max_age_days.into();
+    tasks.spawn(vital(
+        "maintenance",
+        maintenance::run(store.clone(), clock, max_age_days, metrics.clone(), stop.clone()),
+    ));
 }
 
 fn is_loopback(address: &str) -> bool {

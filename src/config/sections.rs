@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ingest::{BatchLimits, PipelineOptions};
 use crate::payload::PayloadLimits;
+use crate::reconcile::ReconcileOptions;
 use crate::rollup::RollupOptions;
 
 use super::mqtt::MqttConfig;
@@ -21,6 +22,7 @@ pub struct Config {
     pub mqtt: MqttConfig,
     pub ingest: IngestConfig,
     pub rollup: RollupConfig,
+    pub reconcile: ReconcileConfig,
     pub http: HttpConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
@@ -35,6 +37,7 @@ impl Default for Config {
             mqtt: MqttConfig::default(),
             ingest: IngestConfig::default(),
             rollup: RollupConfig::default(),
+            reconcile: ReconcileConfig::default(),
             http: HttpConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
@@ -167,6 +170,36 @@ impl RollupConfig {
     }
 }
 
+/// The invariants, checked all the time.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReconcileConfig {
+    pub enabled: bool,
+    /// Time between two checks, at least.
+    pub pause_ms: u64,
+    /// Records of the SIMs that are looked at together, about.
+    pub slice_records: u32,
+    /// Share of the time in which something is checked, at most.
+    pub max_busy_percent: u32,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        Self { enabled: true, pause_ms: 5_000, slice_records: 20_000, max_busy_percent: 3 }
+    }
+}
+
+impl ReconcileConfig {
+    /// How the checks are done.
+    pub fn options(&self) -> ReconcileOptions {
+        ReconcileOptions {
+            pause: Duration::from_millis(self.pause_ms),
+            slice_records: self.slice_records.into(),
+            max_busy_percent: self.max_busy_percent,
+        }
+    }
+}
+
 /// Health, metrics and the start page.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -227,6 +260,8 @@ impl Config {
             ("ingest.max_age_days", self.ingest.max_age_days.into()),
             ("rollup.chunk_records", self.rollup.chunk_records.into()),
             ("rollup.zone_chunk_sims", self.rollup.zone_chunk_sims.into()),
+            ("reconcile.pause_ms", self.reconcile.pause_ms),
+            ("reconcile.slice_records", self.reconcile.slice_records.into()),
             ("rollup.run_limit_seconds", self.rollup.run_limit_seconds),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
@@ -242,6 +277,9 @@ impl Config {
         }
         if self.ingest.payload_max_records > 10_000 {
             return Some(("ingest.payload_max_records", "must be at most 10000".into()));
+        }
+        if !(1..=100).contains(&self.reconcile.max_busy_percent) {
+            return Some(("reconcile.max_busy_percent", "must be from 1 to 100".into()));
         }
         if self.ingest.max_age_days > 3_660 {
             return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));

@@ -20,6 +20,7 @@ mod mosquitto;
 mod outage;
 mod pipeline;
 mod quarantine;
+mod reconcile;
 mod rollup_calendar;
 mod rollup_interleavings;
 mod rollup_model;

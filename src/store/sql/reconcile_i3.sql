@@ -7,7 +7,8 @@ WITH parts AS (
     FROM usage_records r
     JOIN tenants t ON t.id = r.tenant_id
     LEFT JOIN zone_changes z ON z.tenant_id = r.tenant_id
-    WHERE NOT EXISTS (SELECT FROM rollup_markers m WHERE m.write_id = r.write_id)
+    WHERE r.period_start >= /* from */ $1 AND r.period_start < /* before */ $2
+      AND NOT EXISTS (SELECT FROM rollup_markers m WHERE m.write_id = r.write_id)
     GROUP BY 1, 2, 3, 4, 5, r.rate_plan_id, r.cycle_id,
              (r.period_start AT TIME ZONE CASE WHEN r.iccid > z.done_iccid THEN z.former_zone ELSE t.time_zone END)::date
 ), counted AS (
@@ -15,15 +16,17 @@ WITH parts AS (
            sum(sms) AS sms, sum(voice) AS voice, sum(records) AS records,
            count(DISTINCT iccid) FILTER (WHERE (upload, download, total, sms, voice) <> (0, 0, 0, 0, 0)) AS sims
     FROM parts GROUP BY tenant_id, hour, carrier_id, mccmnc
+), held AS (
+    SELECT * FROM hourly_usage WHERE hour >= $1 AND hour < $2
 ), sets AS (
     SELECT tenant_id, hour, carrier_id, mccmnc, sum(bit_count(sims)) AS sims
-    FROM hourly_active_sims GROUP BY tenant_id, hour, carrier_id, mccmnc
+    FROM hourly_active_sims WHERE hour >= $1 AND hour < $2 GROUP BY tenant_id, hour, carrier_id, mccmnc
 )
 SELECT format('tenant %s hour %s carrier %s network %s: hourly_usage has %s bytes in %s records of %s SIMs (set of %s), the records have %s bytes in %s records of %s SIMs',
               tenant_id, hour, carrier_id, mccmnc, h.total_bytes, h.record_count, h.active_sim_count, s.sims, c.total,
               c.records, c.sims) AS violation
 FROM counted c
-FULL JOIN hourly_usage h USING (tenant_id, hour, carrier_id, mccmnc)
+FULL JOIN held h USING (tenant_id, hour, carrier_id, mccmnc)
 FULL JOIN sets s USING (tenant_id, hour, carrier_id, mccmnc)
 WHERE hour >= (SELECT raw_floor FROM inventory_version)
   AND ((h.data_upload_bytes, h.data_download_bytes, h.total_bytes, h.sms_count, h.voice_seconds, h.record_count,
