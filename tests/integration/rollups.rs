@@ -189,3 +189,49 @@ async fn a_rebuild_of_a_day_with_two_midnights_begins_with_the_first() {
         database.assert_reconciled().await;
     }
 }
+
+/// Catches a place that takes the last SIM whose days moved for one whose days are still to be moved.
+#[tokio::test]
+async fn a_sim_may_change_hands_while_its_tenants_days_are_half_way_to_another_zone() {
+    let at = "2026-03-09T02:30:00Z"; // 22:30 of the day before in New York
+    let database = TestDatabase::new().await;
+    let plans = [ICCID, OTHER].map(|iccid| on_plan(iccid, "Salt", "flat", "0.5", 0));
+    database.import_at("2026-01-01T00:00:00Z", &plans).await;
+    let pipeline = TestPipeline::start_at(&database.store, NOW);
+    let send = async |id: &str| {
+        for iccid in [ICCID, OTHER] {
+            assert_eq!(word(&pipeline.one(iccid, record_at(id, at, 1)).await), "stored");
+        }
+    };
+    send("a").await;
+    database.roll_up().await;
+    database.run("UPDATE tenants SET time_zone = 'America/New_York' WHERE id = 1").await;
+    database.store.move_zone(1, PATIENCE, Lock::Wait).await.expect("a move");
+    let days = "SELECT iccid, usage_date, sum(total_bytes) FROM sim_daily_usage GROUP BY 1, 2 ORDER BY 1, 2";
+    let half = |bytes: i64| [format!("{ICCID}|2026-03-08|{bytes}"), format!("{OTHER}|2026-03-09|{bytes}")];
+    assert_eq!(database.rows(days).await, half(1));
+    for (iccid, carrier) in [(ICCID, "Sunrise"), (OTHER, "Sunrise")] {
+        let iccid = Iccid::parse(iccid).expect("an ICCID");
+        let carrier = Some(carrier.into());
+        let to = SimMove { iccid, tenant: None, carrier, rate_plan: None, from: time(at) };
+        let moved = database.store.move_sim(&to, time(NOW)).await.expect("a move");
+        assert_eq!(moved, Moved::Done { records: 1 });
+        assert_eq!(database.rows(days).await, half(1));
+    }
+    send("b").await;
+    database.roll_up().await;
+    assert_eq!(database.rows(days).await, half(2));
+    let [first, last] = ["2026-03-08", "2026-03-09"].map(|day| day.parse().expect("a date"));
+    database.store.rebuild_days(TENANT, first, last, PATIENCE).await.expect("a rebuild");
+    assert_eq!(database.rows(days).await, half(2));
+    database.assert_reconciled().await;
+    let second = database.store.move_zone(1, PATIENCE, Lock::Wait).await.expect("a move").expect("the lock");
+    assert_eq!((second.sims, second.finished), (1, false));
+    assert_eq!(
+        database.rows("SELECT DISTINCT usage_date FROM sim_daily_usage").await,
+        ["2026-03-08"],
+        "each SIM moves once"
+    );
+    database.move_zones().await;
+    database.assert_reconciled().await;
+}

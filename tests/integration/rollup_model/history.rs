@@ -91,6 +91,10 @@ pub(super) enum Undo {
     /// The same connection goes on with something else.
     RollbackToSavepoint,
     Crash,
+    /// The caller looks so many times whether it is done and then leaves; it may be done by then.
+    Abandon {
+        looks: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -274,7 +278,12 @@ impl Draw {
     }
 
     fn undo(&mut self) -> Undo {
-        [Undo::Rollback, Undo::RollbackToSavepoint, Undo::Crash][self.random.random_range(0..3)]
+        match self.random.random_range(0..4) {
+            0 => Undo::Rollback,
+            1 => Undo::RollbackToSavepoint,
+            2 => Undo::Crash,
+            _ => Undo::Abandon { looks: self.random.random_range(1..8) },
+        }
     }
 
     fn import(&mut self) -> Import {

@@ -1,5 +1,9 @@
 //! Carries a history out on a real database and on the model.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use chrono::{DateTime, Utc};
 use simbridge::domain::{Iccid, TenantId};
 use simbridge::ingest::queue::Sender;
@@ -219,6 +223,18 @@ impl World {
                 let client = connect(&self.database.another_config()).await;
                 client.batch_execute(&format!("BEGIN; {sql}")).await.expect("the work is done");
                 drop(client);
+            }
+            Undo::Abandon { looks } => {
+                let mut left = looks;
+                let mut work = pin!(self.work(work));
+                let abandoned = poll_fn(|context| match left.checked_sub(1) {
+                    None => Poll::Ready(()),
+                    Some(fewer) => {
+                        left = fewer;
+                        work.as_mut().poll(context)
+                    }
+                });
+                abandoned.await;
             }
         }
     }
