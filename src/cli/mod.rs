@@ -1,5 +1,6 @@
 //! The command line.
 
+mod amounts;
 mod check;
 mod demo;
 mod devices;
@@ -14,6 +15,8 @@ mod rollup;
 mod serve;
 mod settings;
 mod sim_move;
+mod sim_report;
+mod sim_sync;
 mod sims;
 mod table;
 mod tenants;

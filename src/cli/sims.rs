@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::store::sims::{IMPORT_CHUNK, Imported, SimRow};
 
 use super::failure::Failure;
-use super::{sim_move, table};
+use super::{sim_move, sim_sync, table};
 
 const PAGE: i64 = 1_000;
 /// Faulty rows that are printed; all are counted.
@@ -43,6 +43,11 @@ pub(super) enum SimsCommand {
     /// Its records since then, their cycles and all their sums follow in the same transaction. What was noted for later
     /// moments is forgotten.
     Move(sim_move::MoveArgs),
+    /// Compare everything that is held of one SIM with its records, and repair it; exit code 1 when something differs
+    ///
+    /// For support: the SIM, its plan, limit and cycle, totals of cycles and days against the sums of the records, what is not
+    /// rolled up yet, parked or without an owner, and the last records, all as of one moment.
+    Sync(sim_sync::SyncArgs),
 }
 
 pub(super) async fn run(command: SimsCommand, loaded: &Loaded) -> Result<ExitCode, Failure> {
@@ -68,6 +73,7 @@ async fn on(command: SimsCommand, store: &Store, loaded: &Loaded) -> Result<Exit
         }
         SimsCommand::List { tenant } => list(store, tenant_id(store, &tenant).await?).await,
         SimsCommand::Move(args) => sim_move::run(store, args).await,
+        SimsCommand::Sync(args) => sim_sync::run(store, args).await,
     }
 }
 

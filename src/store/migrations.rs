@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 8] = [
+static MIGRATIONS: [Migration; 9] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -32,6 +32,7 @@ static MIGRATIONS: [Migration; 8] = [
     migration!(6, "rollup_functions"),
     migration!(7, "rollup_moves"),
     migration!(8, "file_imports"),
+    migration!(9, "sim_repair"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -2,8 +2,11 @@
 
 use chrono::{DateTime, Months, NaiveDate, NaiveTime, Utc};
 use deadpool_postgres::{Object, Transaction};
+use serde::Serialize;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::ToSql;
+
+use crate::domain::Iccid;
 
 use super::{Statement, StatementMode, Store, StoreError, statement};
 
@@ -142,7 +145,7 @@ pub const COUNTED: usize = 1_000;
 const SHOWN: usize = 20;
 
 /// What one invariant gave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct InvariantResult {
     pub name: &'static str,
     pub meaning: &'static str,
@@ -251,4 +254,44 @@ async fn check(tx: &Transaction<'_>, scope: &Scope) -> Result<Vec<InvariantResul
         });
     }
     Ok(results)
+}
+
+/// The invariants that can be looked at for one SIM.
+pub(super) async fn check_sim(
+    tx: &Transaction<'_>,
+    iccid: &Iccid,
+) -> Result<Vec<InvariantResult>, StoreError> {
+    check(tx, &Scope::Sims { after: text_before(iccid), up_to: iccid.to_string() }).await
+}
+
+/// A text after every ICCID that sorts before this one: the last digit one lower, and what sorts after digits.
+fn text_before(iccid: &Iccid) -> String {
+    let mut text = iccid.as_str().to_owned();
+    let last = text.pop().expect("an ICCID has 10 digits at least");
+    text.push(char::from(last as u8 - 1));
+    text.push(':');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_iccid_lies_between_its_bounds() {
+        for iccid in ["8941000000000000000", "8941000000000000009", "8941000000"] {
+            let iccid = Iccid::parse(iccid).unwrap();
+            let within = |text: &str| text > text_before(&iccid).as_str() && text <= iccid.as_str();
+            assert!(within(iccid.as_str()));
+            let number: u64 = iccid.as_str().parse().unwrap();
+            let longer_before = format!("{}9", number - 1);
+            let shorter = &iccid.as_str()[..iccid.as_str().len() - 1];
+            let longer = format!("{number}0");
+            for other in
+                [&(number - 1).to_string(), &longer_before, shorter, &longer, &(number + 1).to_string()]
+            {
+                assert!(!within(other), "{iccid} {other}");
+            }
+        }
+    }
 }

@@ -186,7 +186,7 @@ impl Store {
         })
     }
 
-    async fn under_rollup_lock<T>(
+    pub(super) async fn under_rollup_lock<T>(
         &self,
         limit: Duration,
         lock: Lock,

@@ -26,6 +26,7 @@ mod rollup_interleavings;
 mod rollup_model;
 mod rollups;
 mod settings;
+mod sim_sync;
 mod storm;
 mod tenants;
 mod unknown_sims;
