@@ -20,25 +20,9 @@ pub(super) fn diagnosis(of: &SimDiagnosis) -> String {
         facts(sim, &mut line);
     }
     records(of, &mut line);
-    for (at, record) in of.last_records.iter().enumerate() {
-        let pending = if record.pending { ", not rolled up yet" } else { "" };
-        let corrects = record.corrects.as_ref().map(|id| format!(", corrects {}", printable(id)));
-        let value = format!(
-            "{} (id {}) of {} to {}, {}, {} messages, {} s voice; stored {}{}{pending}",
-            printable(&record.record_id),
-            record.id,
-            moment(record.period_start),
-            moment(record.period_end),
-            bytes(record.total_bytes.into()),
-            record.sms_count,
-            record.voice_seconds,
-            moment(record.processed_at),
-            corrects.unwrap_or_default(),
-        );
-        line(if at == 0 { "last records" } else { "" }, &value);
-    }
     text.push_str(&cycles(of));
     text.push_str(&months(of));
+    text.push_str(&last_records(of));
     text
 }
 
@@ -181,6 +165,31 @@ fn table_of(what: &str, rows: &[Vec<String>]) -> String {
     let mut header = COMPARED;
     header[0] = what;
     format!("\n{}", table::lines(&header, rows))
+}
+
+fn last_records(of: &SimDiagnosis) -> String {
+    let rows: Vec<Vec<String>> = of
+        .last_records
+        .iter()
+        .map(|record| {
+            let corrects = record.corrects.as_ref().map(|id| format!("corrects {}", printable(id)));
+            let pending = record.pending.then(|| "not rolled up".to_owned());
+            vec![
+                printable(&record.record_id),
+                record.id.to_string(),
+                record.period_start.format("%F %T").to_string(),
+                record.period_end.format("%F %T").to_string(),
+                record.processed_at.format("%F %T").to_string(),
+                bytes(record.total_bytes.into()),
+                record.sms_count.to_string(),
+                format!("{} s", record.voice_seconds),
+                corrects.into_iter().chain(pending).collect::<Vec<_>>().join(", "),
+            ]
+        })
+        .collect();
+    let header =
+        ["LAST RECORDS", "ID", "FROM (UTC)", "TO (UTC)", "STORED (UTC)", "BYTES", "MESSAGES", "VOICE", ""];
+    if rows.is_empty() { String::new() } else { format!("\n{}", table::lines(&header, &rows)) }
 }
 
 /// A row for each amount when they are asked for or differ, else one for the bytes.

@@ -106,7 +106,8 @@ async fn a_healthy_sim_agrees_and_its_repair_changes_nothing() {
         "cycle now     2026-03, from 2026-03-01 00:00:00 UTC to 2026-04-01 00:00:00 UTC: 7.00 MB (7340037 bytes)",
         "not rolled up 1, 5 bytes, the oldest stored ",
         "rolled up     up to 2026-03-06 23:30:00 UTC",
-        "last records  e (id ",
+        "\ne             5 ",
+        "\nf             6 ",
     ] {
         assert!(out.contains(part), "{part} in {out}");
     }
