@@ -4,7 +4,8 @@ WITH ordered AS (
            sum(s.total_bytes) OVER (PARTITION BY s.tenant_id, s.iccid, s.cycle_id, s.rate_plan_id
                                     ORDER BY s.usage_date, s.carrier_id, s.mccmnc) AS bytes_after
     FROM sim_daily_usage s LEFT JOIN rate_plans p ON p.id = s.rate_plan_id
-    WHERE s.iccid > /* after ICCID */ $1 AND s.iccid <= /* up to ICCID */ $2
+    -- By tenant, because that is how the index begins: one SIM is found at once.
+    WHERE s.tenant_id IN (SELECT t.id FROM tenants t) AND s.iccid > /* after ICCID */ $1 AND s.iccid <= /* up to ICCID */ $2
 ), priced AS (
     SELECT o.*, CASE WHEN included_bytes > 0
                      THEN (greatest(bytes_after - included_bytes, 0) - greatest(bytes_after - total_bytes - included_bytes, 0))

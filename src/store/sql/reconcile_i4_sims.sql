@@ -14,7 +14,8 @@ WITH counted AS (
       AND NOT EXISTS (SELECT FROM rollup_markers m WHERE m.write_id = r.write_id)
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 ), held AS (
-    SELECT * FROM sim_daily_usage WHERE iccid > $1 AND iccid <= $2
+    -- By tenant, because that is how the index begins: one SIM is found at once.
+    SELECT * FROM sim_daily_usage WHERE tenant_id IN (SELECT id FROM tenants) AND iccid > $1 AND iccid <= $2
 )
 SELECT format('tenant %s SIM %s day %s carrier %s plan %s network %s cycle %s: sim_daily_usage has %s bytes in %s records, latest %s, the records have %s bytes in %s records, latest %s',
               tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, h.total_bytes, h.record_count,
