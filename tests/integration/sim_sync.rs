@@ -191,6 +191,39 @@ async fn records_with_another_stamp_get_the_one_in_force() {
     assert_eq!(database.number("SELECT count(*) FROM daily_usage WHERE tenant_id <> 1").await, 0);
 }
 
+/// Catches a repair that takes the sums of a moment at which a batch or a roll-up was half done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_does_not_lose_what_is_stored_and_rolled_up_meanwhile() {
+    let (database, pipeline) = fleet().await;
+    let sending = async {
+        for n in 0..200 {
+            let record = record_at(&format!("more-{n}"), "2026-03-05T12:00:00Z", 1000);
+            assert_eq!(word(&pipeline.one(ICCID, record).await), "stored");
+        }
+    };
+    let rolling_up = async {
+        let mut records = 0;
+        while records < 150 {
+            records += database.roll_up().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let repairing = async {
+        let alter = format!(
+            "UPDATE usage_cycles SET total_bytes = total_bytes - 1 WHERE iccid = '{ICCID}';
+             UPDATE sim_daily_usage SET total_bytes = total_bytes + 1 WHERE iccid = '{ICCID}'"
+        );
+        for _ in 0..5 {
+            database.run(&alter).await;
+            repair(&database, ICCID).await;
+        }
+    };
+    tokio::join!(sending, rolling_up, repairing);
+    database.roll_up().await;
+    database.assert_reconciled().await;
+    assert!(diagnose(&database, ICCID).await.agrees);
+}
+
 /// Catches days that are compared in the zone where they do not stand yet.
 #[tokio::test]
 async fn a_sim_agrees_and_can_be_repaired_while_its_days_move() {
