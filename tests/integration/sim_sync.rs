@@ -7,10 +7,10 @@ use simbridge::store::sim_diagnosis::SimDiagnosis;
 use simbridge::store::sim_repair::SimRepair;
 use simbridge::store::sims::SimRow;
 
-use crate::harness::PATIENCE;
 use crate::harness::bridge::command;
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::pipeline::{TestPipeline, correction_at, record_at, sender, time, word};
+use crate::harness::{PATIENCE, eventually};
 
 const ICCID: &str = "8941000000000000001";
 const OTHER: &str = "8941000000000000002";
@@ -222,6 +222,28 @@ async fn a_repair_does_not_lose_what_is_stored_and_rolled_up_meanwhile() {
     database.roll_up().await;
     database.assert_reconciled().await;
     assert!(diagnose(&database, ICCID).await.agrees);
+}
+
+/// Catches sums that miss a batch which is not committed yet: they would overwrite what it added.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_waits_for_a_batch_that_is_under_way() {
+    let (database, _pipeline) = fleet().await;
+    let batch = "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtext('simbridge.inventory'));
+        UPDATE usage_records SET total_bytes = total_bytes + 5 WHERE record_id = 'a';
+        UPDATE usage_cycles SET total_bytes = total_bytes + 5 WHERE cycle_id = '2026-02'";
+    database.run(batch).await;
+    let committing = async {
+        eventually("a repair that waits", async || {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN
+                           (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+            (database.number(waiting).await > 0).then_some(())
+        })
+        .await;
+        database.run("COMMIT").await;
+    };
+    let (repaired, ()) = tokio::join!(repair(&database, ICCID), committing);
+    assert_eq!((repaired.cycles_set, repaired.days_rebuilt), (0, 1));
+    database.assert_reconciled().await;
 }
 
 /// Catches days that are compared in the zone where they do not stand yet.
