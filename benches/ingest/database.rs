@@ -8,10 +8,8 @@ use simbridge::inventory;
 use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
 use simbridge::store::sims::{IMPORT_CHUNK, SimRow};
 use simbridge::store::{Store, StoreOptions};
-use simulator::fleet::Fleet;
+use simulator::fleet::{Fleet, FleetSpec};
 use tokio_postgres::{Client, Config, NoTls};
-
-use crate::workload::fleet;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -103,6 +101,11 @@ pub(crate) fn cpu_seconds(process: &Path) -> f64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / 100.0
+}
+
+/// The fleet that every contender's records are of.
+pub(crate) fn fleet(sims: usize) -> FleetSpec {
+    FleetSpec { sims: u32::try_from(sims).expect("a number of SIMs"), seed: 1 }
 }
 
 async fn provision(store: &Store, sims: usize, now: chrono::DateTime<Utc>) {

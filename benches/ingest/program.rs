@@ -13,8 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::database::BenchDatabase;
-use crate::workload::fleet;
+use crate::database::{BenchDatabase, fleet};
 
 /// `simbridge serve` on a bench database; killed when dropped.
 pub(crate) struct Program {

@@ -3,12 +3,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use simbridge::domain::Clock;
-use simulator::fleet::{Fleet, FleetSpec};
+use simulator::fleet::Fleet;
 
-/// The fleet that every contender's records are of.
-pub(crate) fn fleet(sims: usize) -> FleetSpec {
-    FleetSpec { sims: u32::try_from(sims).expect("a number of SIMs"), seed: 1 }
-}
+use crate::database::fleet;
 
 /// The rows that every contender loads: SIM after SIM, as the load generator publishes them.
 pub(crate) struct Workload {
