@@ -24,6 +24,7 @@ mod reconcile;
 mod rollup_calendar;
 mod rollup_interleavings;
 mod rollup_model;
+mod rollup_storm;
 mod rollups;
 mod settings;
 mod sim_sync;

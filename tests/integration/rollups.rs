@@ -190,7 +190,8 @@ async fn a_rebuild_of_a_day_with_two_midnights_begins_with_the_first() {
     }
 }
 
-/// Catches a place that takes the last SIM whose days moved for one whose days are still to be moved.
+/// Catches `>=` for `>` wherever a SIM is compared with the last one that moved: its days would be taken for days of the former
+/// zone, or be moved twice.
 #[tokio::test]
 async fn a_sim_may_change_hands_while_its_tenants_days_are_half_way_to_another_zone() {
     let at = "2026-03-09T02:30:00Z"; // 22:30 of the day before in New York

@@ -27,10 +27,10 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Catches, in the shortest history that shows it: a marker that is written or taken in another transaction than what it
-/// stands for, a SIM that is active by what was taken back, a price that does not shift the later days of its cycle, a zone
-/// whose days move twice or not at all, an hour by the session's zone, a rebuild that misses records of a midnight that
-/// happens twice.
+/// Catches, in the shortest history that shows it: markers that are deleted in one transaction and worked off in the next; a
+/// SIM that stays active when its usage is taken back, because the records of its hour are not looked at again; an included
+/// volume that is priced for the changed day alone; a zone change whose last moved SIM is taken for one still to be moved; an
+/// hour by the session's zone; a rebuild that begins with the second of two midnights.
 ///
 /// `SIMBRIDGE_TEST_SEED` is the first seed, `SIMBRIDGE_TEST_HISTORIES` how many follow it.
 #[test]
