@@ -79,7 +79,7 @@ async fn change_hands(store: &Store) {
     }
 }
 
-/// Catches deadlocks, and whatever the named interleavings leave out.
+/// Catches a change of rollups without the lock, deadlocks, and whatever the named interleavings leave out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_workers_imports_moves_and_rebuilds_at_once_keep_every_invariant() {
     let database = TestDatabase::new().await;
