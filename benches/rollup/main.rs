@@ -128,11 +128,13 @@ fn report(what: &str, records: i64, took: Duration, cpu: f64) {
 async fn make_anew(database: &BenchDatabase, client: &Client) {
     let plain = "CREATE TEMPORARY TABLE hours AS
                      SELECT tenant_id, carrier_id, mccmnc, date_trunc('hour', period_start, 'UTC') AS hour,
-                            sum(total_bytes), sum(data_upload_bytes), sum(data_download_bytes), count(*), count(DISTINCT iccid)
+                            sum(total_bytes) AS total, sum(data_upload_bytes) AS upload, sum(data_download_bytes) AS download,
+                            count(*) AS records, count(DISTINCT iccid) AS sims
                      FROM usage_records GROUP BY 1, 2, 3, 4;
                  CREATE TEMPORARY TABLE days AS
                      SELECT tenant_id, iccid, carrier_id, mccmnc, (period_start AT TIME ZONE 'UTC')::date AS day,
-                            sum(total_bytes), sum(data_upload_bytes), sum(data_download_bytes), count(*)
+                            sum(total_bytes) AS total, sum(data_upload_bytes) AS upload, sum(data_download_bytes) AS download,
+                            count(*) AS records
                      FROM usage_records GROUP BY 1, 2, 3, 4, 5;";
     let tenant = TenantId(1);
     let span = database.store.rebuild_span(tenant).await.expect("a span").expect("days");

@@ -25,6 +25,7 @@ mod rollup_calendar;
 mod rollup_interleavings;
 mod rollup_model;
 mod rollup_storm;
+mod rollup_worker;
 mod rollups;
 mod settings;
 mod sim_sync;
