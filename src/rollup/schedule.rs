@@ -3,18 +3,19 @@ use chrono::{DateTime, Utc};
 /// Decides when a scheduled run is due: once in each interval, at minutes that it divides.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    last_slot: Option<i64>,
+    /// Interval and slot as of the last look.
+    last: Option<(i64, i64)>,
 }
 
 impl Schedule {
-    /// Whether a run is due at `now`, given the interval in force (minutes). The first call only takes its bearings: what
-    /// waits from before is flushed by its age.
+    /// Whether a run is due at `now`, given the interval in force (minutes). The first look at an interval only takes its
+    /// bearings: what waits from before is flushed by its age.
     pub(super) fn is_due(&mut self, now: DateTime<Utc>, interval_minutes: i64) -> bool {
         let minute = now.timestamp().div_euclid(60);
         let slot = minute - minute.rem_euclid(interval_minutes.max(1));
-        let last = self.last_slot.replace(slot);
+        let last = self.last.replace((interval_minutes, slot));
         // A clock that was set back does not make a run due.
-        last.is_some_and(|last| slot > last)
+        last.is_some_and(|(interval, last)| interval == interval_minutes && slot > last)
     }
 }
 
