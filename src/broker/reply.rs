@@ -50,6 +50,7 @@ fn reason_code(code: RejectionCode) -> u8 {
         RejectionCode::Conflict
         | RejectionCode::NotPermitted
         | RejectionCode::BadCorrection
+        | RejectionCode::TooOld
         | RejectionCode::RefusedByDatabase => IMPLEMENTATION_SPECIFIC,
     }
 }

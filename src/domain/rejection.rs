@@ -16,6 +16,8 @@ pub enum RejectionCode {
     NotPermitted,
     /// A correction that names no stored record, or would make one negative.
     BadCorrection,
+    /// Lies below the moment of which raw records are kept.
+    TooOld,
     /// An array or batch with more records than allowed.
     TooManyRecords,
     /// PostgreSQL refused the row although it passed validation.
@@ -31,6 +33,7 @@ impl RejectionCode {
             Self::Conflict => "conflict",
             Self::NotPermitted => "not_permitted",
             Self::BadCorrection => "bad_correction",
+            Self::TooOld => "too_old",
             Self::TooManyRecords => "too_many_records",
             Self::RefusedByDatabase => "refused_by_database",
         }

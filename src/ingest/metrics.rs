@@ -174,6 +174,7 @@ impl IngestMetrics {
             RejectionCode::Conflict,
             RejectionCode::NotPermitted,
             RejectionCode::BadCorrection,
+            RejectionCode::TooOld,
             RejectionCode::TooManyRecords,
             RejectionCode::RefusedByDatabase,
         ];

@@ -57,6 +57,11 @@ impl StoreError {
         matches!(self.code(), Some("40001" | "40P01"))
     }
 
+    /// A lock was not granted in time (55P03).
+    pub(super) fn lock_not_available(&self) -> bool {
+        self.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// A record fell into a month that has no partition: 23514 that names the table and no constraint. The message is in
     /// the server's language; a trigger that raises 23514 names neither.
     pub(crate) fn lacks_partition(&self) -> bool {

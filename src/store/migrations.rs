@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 9] = [
+static MIGRATIONS: [Migration; 10] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -33,6 +33,7 @@ static MIGRATIONS: [Migration; 9] = [
     migration!(7, "rollup_moves"),
     migration!(8, "file_imports"),
     migration!(9, "sim_repair"),
+    migration!(10, "retention"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

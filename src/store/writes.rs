@@ -5,13 +5,13 @@
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::domain::{Amounts, Rejection, RejectionCode, Usage};
+use crate::domain::{Amounts, Rejection, Usage};
 
 use super::batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use super::directory::{Placement, SimDirectory};
+use super::keys::{self, HeldKey, KeyColumns, RELEASE_KEYS, RawFloor};
 use super::totals::Totals;
 use super::{Statement, StatementMode, Store, StoreError, corrections, counters, quarantine, statement};
 
@@ -19,7 +19,6 @@ pub(super) static INVENTORY_SHARED: Statement = statement!("inventory_shared");
 static CLAIM_KEYS: Statement =
     statement!("claim_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, BYTEA_ARRAY, TIMESTAMPTZ_ARRAY, INT8);
 static FIND_KEYS: Statement = statement!("find_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY);
-static RELEASE_KEYS: Statement = statement!("release_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT8);
 #[rustfmt::skip]
 static INSERT_RECORDS: Statement = statement!(
     "insert_records",
@@ -48,6 +47,8 @@ enum Attempt {
     Committed(WriteOutcome),
     /// Rolled back: these records' cycles are to be made first.
     CyclesMissing,
+    /// Rolled back: a key was forgotten while it was asked for (retention).
+    KeyGone,
 }
 
 impl Store {
@@ -76,6 +77,7 @@ impl Store {
                     self.directory.forget(batch.records);
                     self.ensure_cycles(batch.records.iter().map(|new| &new.record), now).await?;
                 }
+                Ok(Attempt::KeyGone) => {}
                 Err(error) if error.lacks_partition() => {
                     self.ensure_partitions_for(batch.records.iter().map(|new| &new.record)).await?;
                 }
@@ -87,8 +89,15 @@ impl Store {
 
     async fn attempt(&self, client: &mut Object, batch: WriteBatch<'_>) -> Result<Attempt, StoreError> {
         let tx = client.transaction().await?;
-        let mut write =
-            Write { tx, mode: self.mode, directory: &self.directory, batch, keys: Vec::new(), inventory: 0 };
+        let mut write = Write {
+            tx,
+            mode: self.mode,
+            directory: &self.directory,
+            batch,
+            keys: Vec::new(),
+            inventory: 0,
+            floor: RawFloor::default(),
+        };
         let result = write.run().await;
         let Write { tx, keys, .. } = write;
         match result {
@@ -103,6 +112,10 @@ impl Store {
             Ok(Step::MakeCycles) => {
                 tx.rollback().await?;
                 Ok(Attempt::CyclesMissing)
+            }
+            Ok(Step::AskAgain) => {
+                tx.rollback().await?;
+                Ok(Attempt::KeyGone)
             }
             Err(error) => {
                 // The transaction is aborted or its connection is gone; this only tidies up the former.
@@ -122,6 +135,16 @@ enum Step {
         processed_at: DateTime<Utc>,
     },
     MakeCycles,
+    AskAgain,
+}
+
+enum Claim {
+    Made,
+    /// An earlier attempt with this batch was committed after all.
+    WrittenBefore {
+        processed_at: DateTime<Utc>,
+    },
+    KeyGone,
 }
 
 /// One transaction under way.
@@ -132,16 +155,21 @@ struct Write<'a> {
     batch: WriteBatch<'a>,
     /// Version of the inventory that this transaction sees.
     inventory: i64,
+    /// Below it no record is stored; it does not move while this transaction runs.
+    floor: RawFloor,
     /// Filled by [`Write::claim`], narrowed by what follows.
     keys: Vec<KeyOutcome>,
 }
 
 impl Write<'_> {
     async fn run(&mut self) -> Result<Step, StoreError> {
-        if let Some(processed_at) = self.claim().await? {
-            return Ok(Step::NothingToCommit { processed_at });
+        match self.claim().await? {
+            Claim::Made => {}
+            Claim::WrittenBefore { processed_at } => return Ok(Step::NothingToCommit { processed_at }),
+            Claim::KeyGone => return Ok(Step::AskAgain),
         }
-        self.check_corrections().await?;
+        self.refuse(keys::below_floor(self.floor, self.batch.records, &self.keys)).await?;
+        self.refuse(corrections::refused(&self.tx, self.mode, self.batch.records, &self.keys).await?).await?;
         // A batch without a stored record has no time of its own; nobody is told it.
         let mut processed_at = DateTime::UNIX_EPOCH;
         if self.batch.all_or_none && self.keys.iter().any(|key| matches!(key, KeyOutcome::Rejected(_))) {
@@ -167,11 +195,11 @@ impl Write<'_> {
             .map(|(new, _)| new)
     }
 
-    /// Claims the keys. `Some` when an earlier attempt with this batch was committed after all.
-    async fn claim(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
+    /// Claims the keys.
+    async fn claim(&mut self) -> Result<Claim, StoreError> {
         let records = self.batch.records;
         if records.is_empty() {
-            return Ok(None);
+            return Ok(Claim::Made);
         }
         let columns = KeyColumns::of(records.iter());
         let fingerprints: Vec<&[u8]> = records.iter().map(|new| &new.fingerprint.0[..]).collect();
@@ -194,50 +222,29 @@ impl Write<'_> {
         // In this order: a refused key aborts the other statement too, and is what has to be told.
         let (claimed, inventory) = (claimed?, inventory?);
         self.inventory = inventory[0].get("version");
+        self.floor = RawFloor(inventory[0].get("raw_floor"));
         if claimed as usize == records.len() {
             self.keys = vec![KeyOutcome::Stored; records.len()];
-            return Ok(None);
+            return Ok(Claim::Made);
         }
         let params: [&(dyn ToSql + Sync); 3] = [&columns.tenants, &columns.iccids, &columns.record_ids];
         let held = FIND_KEYS.rows(&self.tx, self.mode, &params).await?;
-        let earlier = held.iter().find_map(|row| {
-            let holder: Option<i64> = row.get("write_id");
-            holder.filter(|id| self.batch.earlier.contains(id)).and_then(|_| row.get("processed_at"))
-        });
+        let Some(held) = held.iter().map(HeldKey::from_row).collect::<Option<Vec<_>>>() else {
+            return Ok(Claim::KeyGone);
+        };
+        let write = keys::Attempts { current: self.batch.write_id, earlier: self.batch.earlier };
+        let before =
+            held.iter().find(|key| write.earlier.contains(&key.write_id)).map(|key| key.processed_at);
         self.keys = records
             .iter()
             .zip(&held)
-            .map(|(new, row)| self.key_outcome(new, row, earlier.is_some()))
+            .map(|(new, key)| key.outcome(new, write, before.is_some(), self.floor))
             .collect();
-        Ok(earlier)
+        Ok(before.map_or(Claim::Made, |processed_at| Claim::WrittenBefore { processed_at }))
     }
 
-    /// What a row of find_keys.sql says about `new`.
-    fn key_outcome(&self, new: &NewRecord, row: &Row, written_before: bool) -> KeyOutcome {
-        let fingerprint: Option<&[u8]> = row.get("fingerprint");
-        match (fingerprint, row.get::<_, Option<i64>>("write_id"), row.get("processed_at")) {
-            (_, Some(holder), _) if self.batch.earlier.contains(&holder) => KeyOutcome::Stored,
-            // This attempt could claim what the committed one had claimed and given back.
-            (_, Some(holder), _) if holder == self.batch.write_id && written_before => {
-                KeyOutcome::Rejected(Rejection::new(
-                    RejectionCode::BadCorrection,
-                    "corrects",
-                    "was refused; the quarantine says why",
-                ))
-            }
-            (_, Some(holder), _) if holder == self.batch.write_id => KeyOutcome::Stored,
-            (Some(held), _, Some(at)) if held == new.fingerprint.0 => KeyOutcome::Duplicate(at),
-            _ => KeyOutcome::Rejected(Rejection::new(
-                RejectionCode::Conflict,
-                "recordId",
-                "was stored before with other content; a change needs a correction or a new recordId",
-            )),
-        }
-    }
-
-    /// Refuses corrections that name no stored record or would take more than is there.
-    async fn check_corrections(&mut self) -> Result<(), StoreError> {
-        let refused = corrections::refused(&self.tx, self.mode, self.batch.records, &self.keys).await?;
+    /// Gives back the keys of claimed records that turned out not to be stored.
+    async fn refuse(&mut self, refused: Vec<(usize, Rejection)>) -> Result<(), StoreError> {
         if refused.is_empty() {
             return Ok(());
         }
@@ -359,24 +366,5 @@ impl Write<'_> {
         });
         let parked: Vec<_> = self.batch.parked.iter().cloned().chain(found).collect();
         quarantine::park(&self.tx, self.mode, &parked).await
-    }
-}
-
-/// The three columns of a key, as parameters.
-pub(super) struct KeyColumns<'r> {
-    pub(super) tenants: Vec<i32>,
-    pub(super) iccids: Vec<&'r str>,
-    pub(super) record_ids: Vec<&'r str>,
-}
-
-impl<'r> KeyColumns<'r> {
-    pub(super) fn of(records: impl Iterator<Item = &'r NewRecord>) -> Self {
-        let mut columns = Self { tenants: Vec::new(), iccids: Vec::new(), record_ids: Vec::new() };
-        for new in records {
-            columns.tenants.push(new.record.key.tenant.0);
-            columns.iccids.push(new.record.key.iccid.as_str());
-            columns.record_ids.push(&new.record.key.record_id);
-        }
-        columns
     }
 }

@@ -21,6 +21,7 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod reconcile;
+mod retention;
 mod rollup_calendar;
 mod rollup_interleavings;
 mod rollup_model;

@@ -1,2 +1,3 @@
--- store::directory: the version of the inventory, read under the inventory lock
-SELECT version FROM inventory_version
+-- store::writes: the version of the inventory and the floor of raw records, read under the inventory lock
+-- NULL stands for -infinity: every record is kept.
+SELECT version, nullif(raw_floor, '-infinity') AS raw_floor FROM inventory_version

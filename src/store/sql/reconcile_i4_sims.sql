@@ -25,6 +25,7 @@ FULL JOIN held h USING (tenant_id, iccid, usage_date, carrier_id, rate_plan_id, 
 WHERE (h.data_upload_bytes, h.data_download_bytes, h.total_bytes, h.sms_count, h.voice_seconds, h.record_count,
        h.correction_count, h.latest_event_at)
       IS DISTINCT FROM (c.upload, c.download, c.total, c.sms, c.voice, c.records, c.corrections, c.latest)
-  -- Only days of which every record is kept.
-  AND usage_date::timestamp AT TIME ZONE rollup_zone(tenant_id, iccid) >= (SELECT raw_floor FROM inventory_version)
+  -- Only days of which every record is kept, whatever the zone was in which they were counted: somewhere on Earth the day of
+  -- the floor begins before it.
+  AND usage_date > (SELECT (raw_floor AT TIME ZONE 'UTC')::date FROM inventory_version)
 LIMIT 1000
