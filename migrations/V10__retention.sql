@@ -175,3 +175,65 @@ BEGIN
     PERFORM remake_months(tenant, first, last);
     RETURN records;
 END $$;
+
+COMMENT ON TABLE invoices IS
+    'One invoice for each carrier and closed month, made from usage_aggregations by make_invoices. While it is pending it follows '
+    'its month, also to 0.00; paid, overdue or disputed it never changes';
+COMMENT ON COLUMN invoices.invoice_number IS 'INV-<tenant id>-<YYYYMM>-<carrier id>';
+COMMENT ON COLUMN invoices.carrier_id IS '0 for usage of SIMs that have a plan and no carrier; made only if that cost something';
+COMMENT ON COLUMN invoices.total_amount IS 'Cost of the month, rounded to cents, in the currency of the tenant';
+COMMENT ON COLUMN invoices.due_date IS 'The tenant''s local date of issue and invoice.due_days; pending after it means overdue';
+
+CREATE FUNCTION make_invoices(at timestamptz, after_days integer, due_days integer) RETURNS integer
+LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+    changed integer;
+    late    integer;
+BEGIN
+    -- One at a time; what follows sees what the one before left.
+    PERFORM pg_advisory_xact_lock(hashtext('simbridge.invoices'));
+    WITH months AS MATERIALIZED (
+        -- Invoices that are missing or not what their month says. One statement: months and markers are of one moment.
+        SELECT tenant_id, period_start, carrier_id, i.id, t.time_zone, t.currency, (at AT TIME ZONE t.time_zone)::date AS today,
+               coalesce(round(u.total_cost, 2), 0) AS amount
+        FROM usage_aggregations u
+        FULL JOIN invoices i USING (tenant_id, period_start, carrier_id)
+        JOIN tenants t ON t.id = tenant_id
+        WHERE NOT EXISTS (SELECT FROM zone_changes z WHERE z.tenant_id = t.id)
+          AND CASE WHEN i.id IS NULL
+                   -- A month ends with the tenant's midnight; its invoice is made so many local days later.
+                   THEN (at AT TIME ZONE t.time_zone)::date >= (period_start + interval '1 month')::date + after_days
+                        AND (carrier_id <> 0 OR u.total_cost <> 0)
+                   ELSE i.status = 'pending'
+                        AND (i.total_amount, i.currency) <> (coalesce(round(u.total_cost, 2), 0), t.currency) END
+    ), settled AS (
+        -- Those of which no batch waits to be rolled up. A midnight that happens twice is read as the second one.
+        SELECT m.* FROM months m
+        WHERE NOT EXISTS (
+            SELECT FROM rollup_markers k
+            WHERE k.period_to >= m.period_start::timestamp AT TIME ZONE m.time_zone - interval '1 hour'
+              AND k.period_from < (m.period_start + interval '1 month')::timestamp AT TIME ZONE m.time_zone)
+    ), made AS (
+        INSERT INTO invoices (tenant_id, invoice_number, carrier_id, period_start, period_end, total_amount, currency, due_date,
+                              created_at)
+        SELECT tenant_id, format('INV-%s-%s-%s', tenant_id, to_char(period_start, 'YYYYMM'), carrier_id), carrier_id, period_start,
+               (period_start + interval '1 month' - interval '1 day')::date, amount, currency, today + due_days, at
+        FROM settled WHERE id IS NULL
+        ORDER BY tenant_id, period_start, carrier_id
+        RETURNING 1
+    ), followed AS (
+        UPDATE invoices i SET total_amount = s.amount, currency = s.currency
+        FROM settled s WHERE i.id = s.id AND i.status = 'pending' -- it may have been paid meanwhile
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM made) + (SELECT count(*) FROM followed) INTO changed;
+    UPDATE invoices i SET status = 'overdue'
+    FROM tenants t
+    WHERE t.id = i.tenant_id AND i.status = 'pending' AND i.due_date < (at AT TIME ZONE t.time_zone)::date;
+    GET DIAGNOSTICS late = ROW_COUNT;
+    RETURN changed + late;
+END $$;
+COMMENT ON FUNCTION make_invoices IS
+    'Makes the invoices of months that ended at least after_days ago in their tenant''s time zone, lets pending ones follow '
+    'months that changed since, and marks those past their due date as overdue; months with records that are not rolled up yet '
+    'and tenants whose zone is being changed wait. Called again it changes nothing; returns how many invoices it made or changed';

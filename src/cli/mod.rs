@@ -7,6 +7,7 @@ mod devices;
 mod failure;
 mod health;
 mod import;
+mod invoices;
 mod migrate;
 mod progress;
 mod quarantine;
@@ -106,6 +107,9 @@ enum Command {
     /// Those who own SIMs
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
+    /// Invoices of closed months
+    #[command(subcommand, visible_alias = "invoice")]
+    Invoices(invoices::InvoicesCommand),
     /// Settings that count for all instances and take effect without a restart
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
@@ -164,6 +168,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
         Command::Tenants(command) => tenants::run(command, &loaded).await,
+        Command::Invoices(command) => invoices::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,
     }
 }

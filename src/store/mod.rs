@@ -9,6 +9,7 @@ mod directory;
 pub mod embedded;
 mod error;
 pub mod file_imports;
+pub mod invoices;
 mod keys;
 mod migrations;
 mod partitions;

@@ -5,6 +5,7 @@ use crate::domain::UsageRecord;
 use super::{Statement, Store, StoreError, statement};
 
 static ENSURE_PARTITIONS: Statement = statement!("ensure_partitions", TIMESTAMPTZ, TIMESTAMPTZ);
+static ENSURE_ROLLUP_PARTITIONS: Statement = statement!("ensure_rollup_partitions", DATE, DATE);
 static RUNWAY: Statement = statement!("partition_runway", TIMESTAMPTZ);
 
 /// Partitions are made this far ahead: an instance that cannot make any for two months still stores everything.
@@ -19,6 +20,21 @@ impl Store {
         let earliest = now.checked_sub_days(Days::new(max_age_days + 1)).unwrap_or(DateTime::UNIX_EPOCH);
         let latest = now.checked_add_days(Days::new(DAYS_AHEAD)).unwrap_or(now);
         self.make_partitions(earliest, latest).await
+    }
+
+    /// Makes the monthly partitions of the days of SIMs two months ahead, so that no roll-up has to at midnight. Returns how
+    /// many were missing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached or the role may not create tables.
+    pub async fn ensure_rollup_partitions(&self, now: DateTime<Utc>) -> Result<i32, StoreError> {
+        let today = now.date_naive();
+        let last = today.checked_add_days(Days::new(DAYS_AHEAD)).unwrap_or(today);
+        self.in_time(async |client| {
+            let rows = ENSURE_ROLLUP_PARTITIONS.rows(&*client, self.mode, &[&today, &last]).await?;
+            Ok(rows[0].get(0))
+        })
+        .await
     }
 
     /// Days for which partitions exist ahead of `now`.

@@ -13,6 +13,7 @@ mod duplicates;
 mod failures;
 mod import;
 mod interrupted_import;
+mod invoices;
 mod isolation;
 mod layering;
 mod migrations;
