@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -11,6 +12,41 @@ use crate::ingest::queue::QueueGauge;
 use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
 
+/// What was given up because it is old.
+#[derive(Debug, Default)]
+pub struct RetentionMetrics {
+    pub raw_floor: Gauge,
+    pub dropped_partitions: Counter,
+    pub deleted_keys: Counter,
+    pub deleted_quarantine: Counter,
+}
+
+impl RetentionMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "raw_floor_timestamp_seconds",
+            "First moment of which raw records are kept; 0 while all are",
+            self.raw_floor.clone(),
+        );
+        let registry = registry.sub_registry_with_prefix("retention");
+        registry.register(
+            "dropped_partitions",
+            "Months of raw records given up by this instance",
+            self.dropped_partitions.clone(),
+        );
+        registry.register(
+            "deleted_keys",
+            "Keys of records that are gone, forgotten by this instance",
+            self.deleted_keys.clone(),
+        );
+        registry.register(
+            "deleted_quarantine",
+            "Old entries of the quarantine deleted by this instance",
+            self.deleted_quarantine.clone(),
+        );
+    }
+}
+
 /// Everything that `/metrics` shows.
 pub struct Metrics {
     registry: Registry,
@@ -18,6 +54,7 @@ pub struct Metrics {
     pub broker: Arc<BrokerMetrics>,
     pub rollup: Arc<RollupMetrics>,
     pub reconcile: Arc<ReconcileMetrics>,
+    pub retention: RetentionMetrics,
     /// Days for which partitions exist ahead.
     pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
     queue_messages: Gauge,
@@ -31,6 +68,7 @@ impl Metrics {
         let broker = Arc::new(BrokerMetrics::default());
         let rollup = Arc::new(RollupMetrics::default());
         let reconcile = Arc::new(ReconcileMetrics::default());
+        let retention = RetentionMetrics::default();
         let partition_runway_days = Gauge::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -38,6 +76,7 @@ impl Metrics {
         broker.register(&mut registry);
         rollup.register(&mut registry);
         reconcile.register(&mut registry);
+        retention.register(&mut registry);
         registry.register(
             "partition_runway_days",
             "Days for which partitions of usage_records exist ahead",
@@ -50,6 +89,7 @@ impl Metrics {
             broker,
             rollup,
             reconcile,
+            retention,
             partition_runway_days,
             queue_messages,
             queue: OnceLock::new(),

@@ -1,4 +1,9 @@
-//! What has to happen now and then: cycles that end, partitions that will be needed.
+//! What has to happen now and then: cycles that end, partitions that will be needed, what is old, invoices.
+//!
+//! Every instance does all of it. Each step is one transaction under a lock of its own, or does nothing when another
+//! instance has done it already.
+
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +12,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::domain::Clock;
+use crate::domain::{Clock, Setting};
 use crate::store::{Store, StoreError};
 
 use crate::metrics::Metrics;
 
 /// A cycle becomes current at most this late. Records do not depend on it: the batch that needs a cycle makes it.
 const EVERY: Duration = Duration::from_secs(20);
-const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
+/// Everything else.
+const HOURLY: Duration = Duration::from_secs(3_600);
 
 pub(super) async fn run(
     store: Store,
@@ -26,6 +32,8 @@ pub(super) async fn run(
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut partitions_due = Instant::now();
+    let mut invoices_due = Instant::now();
+    let mut retention = retention::Schedule::starting(Instant::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -39,10 +47,18 @@ pub(super) async fn run(
         }
         if partitions_due <= Instant::now() {
             match partitions(&store, clock, max_age_days, &metrics).await {
-                Ok(()) => partitions_due = Instant::now() + PARTITIONS_EVERY,
+                Ok(()) => partitions_due = Instant::now() + HOURLY,
                 Err(error) => failed("make partitions", &error),
             }
         }
+        if invoices_due <= Instant::now() {
+            match invoices(&store, clock).await {
+                Ok(()) => invoices_due = Instant::now() + HOURLY,
+                Err(error) => failed("make invoices", &error),
+            }
+        }
+        let work = retention::Retention { store: &store, clock, max_age_days, metrics: &metrics.retention };
+        retention.round(&work, &stop).await;
     }
 }
 
@@ -58,7 +74,26 @@ async fn partitions(
         info!(made, "partitions of usage_records made");
     }
     metrics.partition_runway_days.set(store.partition_runway_days(now).await?);
+    let made = store.ensure_rollup_partitions(now).await?;
+    if made > 0 {
+        info!(made, "partitions of sim_daily_usage made");
+    }
     Ok(())
+}
+
+async fn invoices(store: &Store, clock: Clock) -> Result<(), StoreError> {
+    let after_days = days(store.setting(Setting::InvoiceAfter).await?);
+    let due_days = days(store.setting(Setting::InvoiceDue).await?);
+    let changed = store.make_invoices(clock.now(), after_days, due_days).await?;
+    if changed > 0 {
+        info!(changed, "invoices were made, changed with their month or became overdue");
+    }
+    Ok(())
+}
+
+/// Settings of days lie within a hundred years.
+fn days(setting: i64) -> i32 {
+    i32::try_from(setting).unwrap_or(i32::MAX)
 }
 
 /// An outage is told by the writers already; here it only delays what is due.
