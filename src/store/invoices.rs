@@ -1,4 +1,4 @@
-//! Invoices: one for each carrier and closed month, made from the rollups (migration V9).
+//! Invoices: one for each carrier and closed month, made from the rollups (migration V10).
 
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_postgres::types::ToSql;

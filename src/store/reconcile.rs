@@ -136,6 +136,7 @@ impl Bounds {
 static RECONCILE_SLICE: Statement = statement!("reconcile_slice", TEXT, INT8);
 static RECONCILE_MONTHS: Statement = statement!("reconcile_months");
 static RECONCILE_LOCK: Statement = statement!("reconcile_lock");
+static HOLD_RECORDS: Statement = statement!("hold_records");
 static RECONCILE_SCOPE: Statement = statement!("reconcile_scope");
 
 /// The queries stop counting here.
@@ -186,6 +187,7 @@ impl Store {
             .read_only(true)
             .start()
             .await?;
+        HOLD_RECORDS.execute(&tx, StatementMode::Unnamed, &[]).await?;
         let scope = RECONCILE_SCOPE.rows(&tx, self.mode, &[]).await?;
         let results = check(&tx, &Scope::Everything).await?;
         let scope = &scope[0];
@@ -208,6 +210,7 @@ impl Store {
         self.in_time(async |client: &mut Object| {
             let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
             let tx = snapshot.read_only(true).start().await?;
+            HOLD_RECORDS.execute(&tx, StatementMode::Unnamed, &[]).await?;
             if !RECONCILE_LOCK.rows(&tx, StatementMode::Unnamed, &[]).await?[0].get::<_, bool>("granted") {
                 return Ok(None);
             }

@@ -273,6 +273,24 @@ async fn a_long_reader_puts_the_floor_off_and_holds_up_nobody() {
     floor_of(advance(&database).await);
 }
 
+/// Catches a snapshot that is older than the floor: what is gone by now would be missed.
+#[tokio::test]
+async fn the_invariants_hold_for_who_asks_while_the_floor_moves() {
+    let (database, _pipeline) = straddling().await;
+    let mover = connect(&database.another_config()).await;
+    let advance = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('simbridge.inventory'));
+                   SELECT kept_from FROM advance_raw_floor('2026-03-10T12:00:00Z', 32)";
+    mover.batch_execute(advance).await.expect("the floor moves");
+    let other = database.another_store();
+    let asking = tokio::spawn(async move { other.reconcile().await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("a reader that waits", async || (database.number(waiting).await == 1).then_some(())).await;
+    mover.batch_execute("COMMIT").await.expect("it has moved");
+    let reconciled = asking.await.expect("it ends").expect("an answer");
+    assert!(reconciled.is_clean(), "{:#?}", reconciled.results);
+    assert_eq!(reconciled.records, 6);
+}
+
 /// Catches two instances that drop or count the same twice.
 #[tokio::test]
 async fn two_instances_at_once_give_up_each_month_once() {
