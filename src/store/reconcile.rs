@@ -136,7 +136,7 @@ impl Bounds {
 static RECONCILE_SLICE: Statement = statement!("reconcile_slice", TEXT, INT8);
 static RECONCILE_MONTHS: Statement = statement!("reconcile_months");
 static RECONCILE_LOCK: Statement = statement!("reconcile_lock");
-static HOLD_RECORDS: Statement = statement!("hold_records");
+pub(super) static HOLD_RECORDS: Statement = statement!("hold_records");
 static RECONCILE_SCOPE: Statement = statement!("reconcile_scope");
 
 /// The queries stop counting here.

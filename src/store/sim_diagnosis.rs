@@ -7,7 +7,7 @@ use tokio_postgres::{IsolationLevel, Row};
 
 use crate::domain::Iccid;
 
-use super::reconcile::{InvariantResult, check_sim};
+use super::reconcile::{HOLD_RECORDS, InvariantResult, check_sim};
 use super::{Statement, StatementMode, Store, StoreError, statement};
 
 static FACTS: Statement = statement!("sim_facts", TEXT);
@@ -201,6 +201,7 @@ impl Store {
             .read_only(true)
             .start()
             .await?;
+        HOLD_RECORDS.execute(&tx, StatementMode::Unnamed, &[]).await?;
         let looked_at = LookedAt { tx: &tx, mode: self.mode, iccid: iccid.as_str() };
         let results = check_sim(&tx, iccid).await?;
         let differences: Vec<_> = results.into_iter().filter(|result| result.violations > 0).collect();

@@ -16,6 +16,7 @@ mod interrupted_import;
 mod invoices;
 mod isolation;
 mod layering;
+mod maintenance;
 mod migrations;
 mod mosquitto;
 mod outage;

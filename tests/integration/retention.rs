@@ -1,7 +1,7 @@
 //! Raw records are given up by months; what they amounted to stays.
 
 use chrono::{DateTime, Utc};
-use simbridge::domain::{Iccid, Setting};
+use simbridge::domain::Iccid;
 use simbridge::ingest::queue::RecordStatus;
 use simbridge::store::retention::FloorAdvance;
 use simbridge::store::sim_moves::{Moved, SimMove};
@@ -342,30 +342,4 @@ async fn keys_are_forgotten_in_chunks_and_never_above_the_floor() {
         "too_old"
     );
     database.assert_reconciled().await;
-}
-
-/// Catches entries that vanish while their sender still sends them, and parked ones that are counted from their first day.
-#[tokio::test]
-async fn the_quarantine_forgets_what_was_resolved_or_last_seen_long_ago() {
-    let database = TestDatabase::new().await;
-    let entries = "INSERT INTO quarantine (tenant_id, reason, detail, via, sender, topic, payload, digest, first_seen_at,
-                                           last_seen_at, state, resolved_at, record_id)
-        SELECT 1, 'invalid', '', 'mqtt', '', '', '', id::bytea, '2025-01-01', seen, state, resolved, id
-        FROM (VALUES ('parked-old', '2026-01-01'::timestamptz, 'parked', NULL::timestamptz),
-                     ('parked-seen', '2026-03-01', 'parked', NULL),
-                     ('replayed-old', '2026-01-01', 'replayed', '2026-01-02'),
-                     ('replayed-lately', '2026-01-01', 'replayed', '2026-03-02'),
-                     ('discarded-old', '2026-01-01', 'discarded', '2026-01-31')) AS e (id, seen, state, resolved)";
-    database.run(entries).await;
-    let cutoff = time("2026-02-01T00:00:00Z");
-    let holder = connect(&database.another_config()).await;
-    let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('simbridge.retention'))";
-    holder.batch_execute(lock).await.expect("the lock");
-    assert_eq!(database.store.delete_old_quarantine(cutoff).await.expect("an answer"), None);
-    holder.batch_execute("COMMIT").await.expect("it ends");
-    assert_eq!(database.store.delete_old_quarantine(cutoff).await.expect("an answer"), Some(3));
-    let left = "SELECT record_id FROM quarantine ORDER BY 1";
-    assert_eq!(database.rows(left).await, ["parked-seen", "replayed-lately"]);
-    assert_eq!(database.store.delete_old_quarantine(cutoff).await.expect("an answer"), Some(0));
-    assert_eq!(Setting::QuarantineRetention.default_value(), 0);
 }
