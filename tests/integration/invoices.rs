@@ -57,13 +57,13 @@ async fn billed() -> (TestDatabase, TestPipeline) {
 async fn an_invoice_says_what_the_records_of_its_month_cost_to_the_cent() {
     let database = TestDatabase::new().await;
     let rows = [
-        on_plan(ICCID, Some("Salt"), "0.0333", 0),
+        on_plan(ICCID, Some("Salt"), "0.0332", 0),
         on_plan(OTHER, Some("Sunrise"), "1.25", 10 << 20),
         on_plan(LONE, None, "0.004", 0),
     ];
     database.import_at("2026-01-01T00:00:00Z", &rows).await;
     let pipeline = TestPipeline::start_at(&database.store, SENT);
-    // 0.0333 CHF for each of 50 MiB: 1.665, and half a MiB more 1.68165.
+    // 0.0332 CHF for each of 50.5 MiB: 1.6766.
     store(&pipeline, ICCID, "a", "2026-03-01T00:00:00Z", 50 << 20).await;
     store(&pipeline, ICCID, "b", "2026-03-31T23:59:59Z", 1 << 19).await;
     // 10 MiB are included in each cycle; of 8 + 5 MiB in March 3 cost 1.25 each. February and April have volumes of their own.

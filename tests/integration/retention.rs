@@ -235,7 +235,7 @@ async fn a_sim_that_is_moved_and_a_zone_that_changes_leave_frozen_days_alone() {
     database.assert_reconciled().await;
 }
 
-/// Catches a floor that is read before the lock, or remembered from an earlier batch.
+/// Catches a floor that is remembered from an earlier batch, and a writer that tries for ever what no partition takes.
 #[tokio::test]
 async fn a_writer_that_waits_while_the_floor_moves_parks_what_has_become_too_old() {
     let (database, pipeline) = straddling().await;
