@@ -20,31 +20,42 @@ LANGUAGE sql STABLE AS $$
         SELECT s.* FROM tenants t JOIN sim_daily_usage s ON s.tenant_id = t.id AND s.iccid = sim
     ), compared AS (
         SELECT tenant_id, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id, h.data_upload_bytes, h.data_download_bytes,
-               h.total_bytes, h.sms_count, h.voice_seconds, h.record_count, h.cost, h.bytes_before, c.upload, c.download,
-               c.total, c.sms, c.voice, c.records,
-               usage_date::timestamp AT TIME ZONE rollup_zone(tenant_id, iccid) >= v.raw_floor AS kept,
+               h.total_bytes, h.sms_count, h.voice_seconds, h.record_count, h.cost, h.correction_count, c.upload,
+               c.download, c.total, c.sms, c.voice, c.records, c.corrections,
+               usage_date > (v.raw_floor AT TIME ZONE 'UTC')::date AS kept,
                (h.data_upload_bytes, h.data_download_bytes, h.total_bytes, h.sms_count, h.voice_seconds, h.record_count,
                 h.correction_count, h.latest_event_at)
                IS DISTINCT FROM (c.upload, c.download, c.total, c.sms, c.voice, c.records, c.corrections, c.latest) AS differs
         FROM counted c
         FULL JOIN held h USING (tenant_id, iccid, usage_date, carrier_id, rate_plan_id, mccmnc, cycle_id)
         CROSS JOIN inventory_version v
-    ), priced AS (
-        -- What of an included volume was used up before: by the records, so that one wrong day leaves the days after it alone.
+    ), expected AS (
         SELECT c.*, p.included_bytes, p.price_per_mb, CASE WHEN c.kept THEN coalesce(c.total, 0) ELSE c.total_bytes END AS bytes,
-               CASE WHEN p.included_bytes > 0 THEN
-                   coalesce(sum(CASE WHEN c.kept THEN coalesce(c.total, 0) ELSE c.total_bytes END) OVER (
-                       PARTITION BY c.tenant_id, c.cycle_id, c.rate_plan_id ORDER BY c.usage_date, c.carrier_id, c.mccmnc
-                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
-                    ELSE 0 END AS expected_before
+               CASE WHEN c.kept THEN coalesce(c.corrections, 0) ELSE c.correction_count END AS corrected
         FROM compared c LEFT JOIN rate_plans p ON p.id = c.rate_plan_id
+    ), priced AS (
+        -- What of an included volume was used up: by the records, so that one wrong day leaves the days after it alone.
+        SELECT e.*, sum(e.bytes) OVER in_order AS bytes_after, sum(e.bytes) OVER cycle AS cycle_bytes,
+               sum(e.corrected) OVER cycle AS cycle_corrections,
+               row_number() OVER (PARTITION BY e.tenant_id, e.cycle_id, e.rate_plan_id
+                                  ORDER BY e.usage_date DESC, e.carrier_id, e.mccmnc) AS from_newest
+        FROM expected e
+        WINDOW cycle AS (PARTITION BY e.tenant_id, e.cycle_id, e.rate_plan_id),
+               in_order AS (PARTITION BY e.tenant_id, e.cycle_id, e.rate_plan_id
+                            ORDER BY e.usage_date, e.carrier_id, e.mccmnc)
     )
     SELECT tenant_id, usage_date, kept,
-           differs OR (cost, bytes_before) IS DISTINCT FROM (
+           differs
+           OR cost IS DISTINCT FROM (
                CASE WHEN included_bytes > 0
-                    THEN greatest(expected_before + bytes - included_bytes, 0) - greatest(expected_before - included_bytes, 0)
-                    ELSE bytes END * coalesce(price_per_byte(price_per_mb), 0),
-               expected_before),
+                    THEN greatest(bytes_after - included_bytes, 0) - greatest(bytes_after - bytes - included_bytes, 0)
+                    ELSE bytes END * coalesce(price_per_byte(price_per_mb), 0))
+           -- A cycle whose sum is wrong shows at its newest day.
+           OR (included_bytes > 0 AND from_newest = 1
+               AND NOT EXISTS (SELECT FROM sim_allowances a
+                               WHERE a.tenant_id = priced.tenant_id AND a.iccid = sim AND a.cycle_id = priced.cycle_id
+                                 AND a.rate_plan_id = priced.rate_plan_id AND a.total_bytes = cycle_bytes
+                                 AND a.correction_count = cycle_corrections)),
            coalesce(data_upload_bytes, 0), coalesce(data_download_bytes, 0), coalesce(total_bytes, 0), coalesce(sms_count, 0),
            coalesce(voice_seconds, 0), coalesce(record_count, 0), coalesce(upload, 0), coalesce(download, 0),
            coalesce(total, 0), coalesce(sms, 0), coalesce(voice, 0), coalesce(records, 0)

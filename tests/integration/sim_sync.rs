@@ -148,10 +148,10 @@ async fn a_day_that_was_altered_is_made_anew_with_all_sums_above_it() {
     for alter in [
         "UPDATE sim_daily_usage SET total_bytes = 9, record_count = 7 WHERE",
         "UPDATE sim_daily_usage SET cost = 3 WHERE",
-        "UPDATE sim_daily_usage SET bytes_before = bytes_before - 1 WHERE",
+        "UPDATE sim_allowances a SET total_bytes = a.total_bytes - 1 FROM sim_daily_usage s WHERE s.cycle_id = a.cycle_id AND a.iccid = s.iccid AND s.",
         "DELETE FROM hourly_usage WHERE hour::date = '2026-03-05'; DELETE FROM sim_daily_usage WHERE",
         "INSERT INTO sim_daily_usage SELECT tenant_id, usage_date, 77, rate_plan_id, record_count, correction_count,
-         latest_event_at, iccid, mccmnc, cycle_id, 1, 1, 1, 1, 1, 0, 0 FROM sim_daily_usage WHERE",
+         latest_event_at, iccid, mccmnc, cycle_id, 1, 1, 1, 1, 1, 0 FROM sim_daily_usage WHERE",
     ] {
         let (database, pipeline) = fleet().await;
         pipeline.one(ICCID, record_at("pending", "2026-03-05T10:30:00Z", 5)).await;
