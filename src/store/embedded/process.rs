@@ -13,7 +13,8 @@ use super::socket;
 
 /// Settings that suit this program: many small transactions from a few connections, on a machine that does other work.
 /// The caller's settings come after them and win.
-pub(super) const DEFAULTS: [(&str, &str); 12] = [
+pub(super) const DEFAULTS: [(&str, &str); 13] = [
+    ("shared_buffers", "128MB"),
     ("max_connections", "60"),
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "15min"),
@@ -38,15 +39,6 @@ const FIXED: [(&str, &str); 6] = [
     ("logging_collector", "off"),
 ];
 
-/// A sixteenth of the machine's memory, from 128 MB to 1 GB: rollups touch as many pages as there are SIMs, and what does not
-/// stay here is written and read again (a refresh of 50,000 late records: docs/BENCHMARKS.md).
-fn shared_buffers() -> String {
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = kilobytes.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    format!("{}MB", (kilobytes.unwrap_or(0) / 1024 / 16).clamp(128, 1_024))
-}
-
 /// Completes the command line of `postgres`.
 pub(super) fn arguments(
     command: &mut Command,
@@ -55,7 +47,6 @@ pub(super) fn arguments(
     settings: &[(String, String)],
 ) {
     command.arg("-D").arg(cluster);
-    command.arg("-c").arg(format!("shared_buffers={}", shared_buffers()));
     let callers = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in DEFAULTS.into_iter().chain(callers).chain(FIXED) {
         command.arg("-c").arg(format!("{name}={value}"));
