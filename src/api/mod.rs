@@ -1,23 +1,54 @@
-//! HTTP: health, metrics and a start page.
+//! HTTP (contract §3 to §5): every answer goes through `envelope`, every route that shows or changes rows through
+//! `caller`.
 
+#![allow(dead_code, reason = "what routes stand on comes before the routes")]
+
+mod body;
+mod caller;
+mod envelope;
+mod error;
 mod health;
+mod key_ring;
+mod openapi;
+mod posts;
+mod query;
+mod rate_limit;
 mod start_page;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
+use crate::config::{HttpConfig, RateLimitConfig};
+use crate::domain::{Clock, TenantId};
+use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
+use crate::store::Store;
+
+use error::ApiError;
+use key_ring::KeyRing;
+use rate_limit::RateLimits;
+
+pub(crate) use posts::Posts;
 
 pub use health::Readiness;
+pub use key_ring::{DEMO_KEY, hash_key, make_key};
+pub use rate_limit::LimitClass;
 
 /// What handlers see.
 #[derive(Clone)]
@@ -26,32 +57,140 @@ pub(crate) struct ApiState {
     pub(crate) metrics: Arc<Metrics>,
     /// Where the broker listens, for the start page.
     pub(crate) mqtt_addr: Option<SocketAddr>,
+    pub(crate) store: Store,
+    /// Posted records go the way of those over MQTT.
+    pub(crate) posts: Posts,
+    pub(crate) database: DatabaseState,
+    pub(crate) clock: Clock,
+    pub(crate) keys: Arc<KeyRing>,
+    /// Everybody may read, and the demo key exists.
+    pub(crate) demo: bool,
+    pub(crate) limits: BodyLimits,
+}
+
+/// Bytes of bodies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    pub(crate) body_max_bytes: usize,
+    pub(crate) import_max_bytes: usize,
+}
+
+/// What [`ApiState`] is made of beside what runs already.
+pub(crate) struct ApiOptions<'c> {
+    pub(crate) config: &'c HttpConfig,
+    pub(crate) clock: Clock,
+    /// In demo mode: the tenant of everybody.
+    pub(crate) demo: Option<TenantId>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) mqtt_addr: Option<SocketAddr>,
+    pub(crate) store: Store,
+    pub(crate) posts: Posts,
+    pub(crate) database: DatabaseState,
+}
+
+impl ApiState {
+    pub(crate) fn new(options: ApiOptions<'_>) -> Self {
+        let ApiOptions { config, clock, demo, readiness, metrics, mqtt_addr, store, posts, database } =
+            options;
+        let limits = if demo.is_some() { RateLimitConfig::off() } else { config.rate_limit.clone() };
+        let keys = Arc::new(KeyRing::new(store.clone(), demo, RateLimits::new(limits, clock)));
+        Self {
+            readiness,
+            metrics,
+            mqtt_addr,
+            store,
+            posts,
+            database,
+            clock,
+            keys,
+            demo: demo.is_some(),
+            limits: BodyLimits {
+                body_max_bytes: config.body_max_bytes,
+                import_max_bytes: config.import_max_bytes,
+            },
+        }
+    }
 }
 
 /// Serves until `stop`; requests that run then are finished.
-pub(crate) async fn serve(listener: TcpListener, state: ApiState, stop: CancellationToken) {
-    let served = axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    config: HttpConfig,
+    state: ApiState,
+    stop: CancellationToken,
+) {
+    let service = router(&config, state).into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await {
         error!(%error, "HTTP server failed");
     }
 }
 
-fn router(state: ApiState) -> Router {
-    Router::new()
+fn router(config: &HttpConfig, state: ApiState) -> Router {
+    let (routes, document) = openapi::documented().split_for_parts();
+    let document = openapi::finish(document);
+    routes
         .route("/", get(start_page::show))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
-        .fallback(not_found)
+        .route("/openapi.json", get(move || std::future::ready(openapi::show(&document))))
+        .fallback(async || ApiError::NotFound("resource"))
+        .layer(DefaultBodyLimit::max(config.body_max_bytes))
+        .layer(RequestDecompressionLayer::new())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Duration::from_millis(config.request_timeout_ms),
+        ))
+        .layer(middleware::from_fn_with_state(state.clone(), envelope::answer))
+        .layer(CompressionLayer::new())
+        .layer(cors(config, state.demo))
         .with_state(state)
+}
+
+/// Which pages of other origins may call the API (contract §3).
+fn cors(config: &HttpConfig, demo: bool) -> CorsLayer {
+    let all = demo || config.cors_origins.iter().any(|origin| origin == "*");
+    let origins = || config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let allowed = if all { AllowOrigin::any() } else { AllowOrigin::list(origins()) };
+    let [request_id, api_key, limit, remaining, reset] = [
+        envelope::X_REQUEST_ID,
+        "x-api-key",
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+    ]
+    .map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+        ])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            request_id.clone(),
+            api_key,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([request_id, limit, remaining, reset, header::RETRY_AFTER])
+        .max_age(Duration::from_secs(3_600))
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    error!(message, "a request ended in a panic");
+    ApiError::Internal.into_response()
 }
 
 async fn metrics(State(state): State<ApiState>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], state.metrics.text()).into_response()
-}
-
-async fn not_found() -> Response {
-    let body = serde_json::json!({"error": {"code": "NOT_FOUND", "message": "there is nothing here"}, "message": "there is nothing here"});
-    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
 }

@@ -160,7 +160,7 @@ impl Bridge {
             &hard,
         );
         metrics.watch_queue(queue.gauge());
-        let readiness = Arc::new(api::Readiness::new(store.clone(), state, mqtt.is_some()));
+        let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let mqtt_addr = mqtt.as_ref().and_then(|listener| listener.local_addr().ok());
         let http_addr = http.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = mqtt {
@@ -168,7 +168,7 @@ impl Bridge {
                 config: config.mqtt.clone(),
                 topics: UsageTopics::parse(&config.mqtt.topics)
                     .expect("checked when the configuration was loaded"),
-                queue,
+                queue: queue.clone(),
                 access: access(config, options.open, &store)?,
                 clock: options.clock,
                 metrics: metrics.broker.clone(),
@@ -180,8 +180,25 @@ impl Bridge {
             }));
         }
         if let Some(listener) = http {
-            let state = api::ApiState { readiness: readiness.clone(), metrics: metrics.clone(), mqtt_addr };
-            reader_tasks.spawn(vital("http", api::serve(listener, state, readers.clone())));
+            let posts = api::Posts::new(queue);
+            let (closing, soft) = (posts.clone(), soft.clone());
+            intake_tasks.spawn(vital("posts", async move {
+                soft.cancelled().await;
+                closing.close();
+            }));
+            let state = api::ApiState::new(api::ApiOptions {
+                config: &config.http,
+                clock: options.clock,
+                demo: options.open.then_some(DEFAULT_TENANT.0),
+                readiness: readiness.clone(),
+                metrics: metrics.clone(),
+                mqtt_addr,
+                store: store.clone(),
+                posts,
+                database: state,
+            });
+            reader_tasks
+                .spawn(vital("http", api::serve(listener, config.http.clone(), state, readers.clone())));
         }
         spawn_upkeep(config, options.clock, &store, &metrics, &reader_tasks, &readers);
         intake_tasks.close();

@@ -1,11 +1,11 @@
 //! What can be configured, section by section. Later sources override earlier ones: default, file, environment, flag.
 
+mod http;
 mod load;
 pub mod mqtt;
 mod sections;
 mod show;
 
+pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
-pub use sections::{
-    Config, DatabaseConfig, HttpConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig,
-};
+pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};

@@ -9,6 +9,7 @@ use crate::payload::PayloadLimits;
 use crate::reconcile::ReconcileOptions;
 use crate::rollup::RollupOptions;
 
+use super::http::HttpConfig;
 use super::mqtt::MqttConfig;
 
 /// The whole configuration. `config/simbridge.toml` shows every key with its default and reason.
@@ -200,21 +201,6 @@ impl ReconcileConfig {
     }
 }
 
-/// Health, metrics and the start page.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
-    pub enabled: bool,
-    /// Address and port.
-    pub listen: String,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { enabled: true, listen: "127.0.0.1:8080".into() }
-    }
-}
-
 /// How the program ends.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -263,6 +249,9 @@ impl Config {
             ("reconcile.pause_ms", self.reconcile.pause_ms),
             ("reconcile.slice_records", self.reconcile.slice_records.into()),
             ("rollup.run_limit_seconds", self.rollup.run_limit_seconds),
+            ("http.body_max_bytes", self.http.body_max_bytes as u64),
+            ("http.import_max_bytes", self.http.import_max_bytes as u64),
+            ("http.request_timeout_ms", self.http.request_timeout_ms),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1".into()));

@@ -3,6 +3,7 @@
 mod clock;
 mod counter;
 mod iccid;
+mod permission;
 mod record;
 mod rejection;
 pub mod settings;
@@ -10,6 +11,7 @@ pub mod settings;
 pub use clock::Clock;
 pub use counter::CounterReading;
 pub use iccid::Iccid;
+pub use permission::{Permission, PermissionPattern, UnknownPermission};
 pub use record::{
     Amounts, CounterSample, Fingerprint, MAX_AMOUNT, ParkedRecord, Provenance, RecordKey, TenantId, Usage,
     UsageRecord,

@@ -7,6 +7,8 @@ use crate::domain::Rejection;
 pub enum Via {
     /// The embedded broker.
     Mqtt,
+    /// POST of a record or a batch.
+    Http,
     /// `import` of a file.
     File,
     /// `quarantine replay`.
@@ -17,6 +19,7 @@ impl Via {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Http => "http",
             Self::File => "file",
             Self::Replay => "replay",
         }

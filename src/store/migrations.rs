@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 10] = [
+static MIGRATIONS: [Migration; 11] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -34,6 +34,7 @@ static MIGRATIONS: [Migration; 10] = [
     migration!(8, "file_imports"),
     migration!(9, "sim_repair"),
     migration!(10, "retention"),
+    migration!(11, "api_keys"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -1,5 +1,6 @@
 //! The one door to PostgreSQL: every statement stands in `sql/`, every function here runs one or one transaction of them.
 
+pub mod api_keys;
 mod batch;
 mod corrections;
 mod counters;

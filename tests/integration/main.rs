@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod api_basics;
 mod config;
 mod corrections;
 mod counters;

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod api;
 pub(crate) mod bridge;
 pub(crate) mod database;
 pub(crate) mod durable;

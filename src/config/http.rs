@@ -1,0 +1,71 @@
+use serde::{Deserialize, Serialize};
+
+/// Health, metrics and the start page.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    pub enabled: bool,
+    /// Address and port.
+    pub listen: String,
+    /// Origins whose pages may call the API; `*` for all. In demo mode all may.
+    pub cors_origins: Vec<String>,
+    /// Bytes of a body, after unpacking.
+    pub body_max_bytes: usize,
+    /// Bytes of a file of SIMs.
+    pub import_max_bytes: usize,
+    /// For how long a request may take, its body included.
+    pub request_timeout_ms: u64,
+    pub rate_limit: RateLimitConfig,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: "127.0.0.1:8080".into(),
+            cors_origins: Vec::new(),
+            body_max_bytes: 1 << 20,
+            import_max_bytes: 32 << 20,
+            request_timeout_ms: 30_000,
+            rate_limit: RateLimitConfig::default(),
+        }
+    }
+}
+
+/// Requests a minute of one API key; 0 for no limit. A key may have limits of its own. Off in demo mode.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimitConfig {
+    /// POST of one record and resets of cycles.
+    pub usage_single_per_minute: u32,
+    pub usage_batch_per_minute: u32,
+    pub provisioning_read_per_minute: u32,
+    pub provisioning_write_per_minute: u32,
+    /// Usage, consumption and alerts.
+    pub reading_per_minute: u32,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self {
+            usage_single_per_minute: 200,
+            usage_batch_per_minute: 20,
+            provisioning_read_per_minute: 500,
+            provisioning_write_per_minute: 100,
+            reading_per_minute: 1_200,
+        }
+    }
+}
+
+impl RateLimitConfig {
+    /// No limits at all.
+    pub fn off() -> Self {
+        Self {
+            usage_single_per_minute: 0,
+            usage_batch_per_minute: 0,
+            provisioning_read_per_minute: 0,
+            provisioning_write_per_minute: 0,
+            reading_per_minute: 0,
+        }
+    }
+}
