@@ -13,6 +13,7 @@ mod openapi;
 mod posts;
 mod query;
 mod rate_limit;
+mod server;
 mod start_page;
 
 use std::net::SocketAddr;
@@ -113,17 +114,18 @@ impl ApiState {
     }
 }
 
-/// Serves until `stop`; requests that run then are finished.
+/// Serves until `stop`; requests that run then may end.
 pub(crate) async fn serve(
     listener: TcpListener,
     config: HttpConfig,
     state: ApiState,
     stop: CancellationToken,
 ) {
-    let service = router(&config, state).into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await {
-        error!(%error, "HTTP server failed");
-    }
+    let limits = server::ConnectionLimits {
+        max_connections: config.max_connections,
+        head_timeout: Duration::from_millis(config.head_timeout_ms),
+    };
+    server::serve(listener, router(&config, state), limits, stop).await;
 }
 
 fn router(config: &HttpConfig, state: ApiState) -> Router {

@@ -1,12 +1,16 @@
 use serde::{Deserialize, Serialize};
 
-/// Health, metrics and the start page.
+/// The HTTP API, health, metrics and the start page.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     pub enabled: bool,
     /// Address and port.
     pub listen: String,
+    /// Connections at once; more wait until one ends.
+    pub max_connections: usize,
+    /// For how long the head of a request may take, and a connection may be idle.
+    pub head_timeout_ms: u64,
     /// Origins whose pages may call the API; `*` for all. In demo mode all may.
     pub cors_origins: Vec<String>,
     /// Bytes of a body, after unpacking.
@@ -23,6 +27,8 @@ impl Default for HttpConfig {
         Self {
             enabled: true,
             listen: "127.0.0.1:8080".into(),
+            max_connections: 1_000,
+            head_timeout_ms: 30_000,
             cors_origins: Vec::new(),
             body_max_bytes: 1 << 20,
             import_max_bytes: 32 << 20,

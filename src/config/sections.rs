@@ -249,6 +249,8 @@ impl Config {
             ("reconcile.pause_ms", self.reconcile.pause_ms),
             ("reconcile.slice_records", self.reconcile.slice_records.into()),
             ("rollup.run_limit_seconds", self.rollup.run_limit_seconds),
+            ("http.max_connections", self.http.max_connections as u64),
+            ("http.head_timeout_ms", self.http.head_timeout_ms),
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("http.import_max_bytes", self.http.import_max_bytes as u64),
             ("http.request_timeout_ms", self.http.request_timeout_ms),
