@@ -6,14 +6,16 @@
 //! * `pipeline`: the same rows as JSON payloads through queue, decoder and writers, rollup markers included.
 //! * `mqtt`: the program itself, fed by the load generator over 50 connections at QoS 1 with a window of 100, until every
 //!   PUBACK has come. Then the same at half that rate for the latency of a PUBACK, and one connection with a window of 1.
+//! * `http`: the program again, the same rows posted in batches of 1,000 by 4 clients.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
 //! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
-//! `bare,pipeline,mqtt,import`).
+//! `bare,pipeline,mqtt,http,import`).
 
 mod bare;
 mod database;
+mod http;
 mod import;
 mod program;
 mod workload;
@@ -47,7 +49,7 @@ async fn run() {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,import".into());
+    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,http,import".into());
     let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
     let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
@@ -74,6 +76,14 @@ async fn run() {
                 let elapsed = import::import(&database, &file, options(2), records).await;
                 rates.add(round, mode, &meter.stop(&database, records, elapsed.as_secs_f64()));
             }
+        }
+        if chosen("http") {
+            let database = server.database(sims).await;
+            let program = Program::start(&database).await;
+            let meter = Meter::start(&database);
+            let (elapsed, median) = http::post(&database, &program, &workload).await;
+            rates.add(round, "http", &meter.stop(&database, records, elapsed.as_secs_f64()));
+            println!("         median of a batch {} ms", median.as_millis());
         }
         drop(workload);
         if chosen("mqtt") {

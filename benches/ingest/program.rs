@@ -19,7 +19,7 @@ use crate::database::{BenchDatabase, fleet};
 pub(crate) struct Program {
     child: Child,
     mqtt: SocketAddr,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 impl Program {

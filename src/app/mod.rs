@@ -19,6 +19,7 @@ use crate::broker::auth::{Access, Authenticator, Credential, HashError, Lookup, 
 use crate::broker::{Broker, BrokerOptions};
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
+use crate::ingest::queue::IngestQueue;
 use crate::ingest::topics::UsageTopics;
 use crate::ingest::{self, DatabaseState};
 use crate::metrics::Metrics;
@@ -164,15 +165,7 @@ impl Bridge {
         let mqtt_addr = mqtt.as_ref().and_then(|listener| listener.local_addr().ok());
         let http_addr = http.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = mqtt {
-            let broker = Broker::new(BrokerOptions {
-                config: config.mqtt.clone(),
-                topics: UsageTopics::parse(&config.mqtt.topics)
-                    .expect("checked when the configuration was loaded"),
-                queue: queue.clone(),
-                access: access(config, options.open, &store)?,
-                clock: options.clock,
-                metrics: metrics.broker.clone(),
-            });
+            let broker = broker(config, options, &store, &metrics, queue.clone())?;
             let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
             intake_tasks.spawn(vital("broker", async move {
                 broker.run(listener, soft, hard).await;
@@ -181,11 +174,7 @@ impl Bridge {
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
-            let (closing, soft) = (posts.clone(), soft.clone());
-            intake_tasks.spawn(vital("posts", async move {
-                soft.cancelled().await;
-                closing.close();
-            }));
+            intake_tasks.spawn(vital("posts", close_at(soft.clone(), posts.clone())));
             let state = api::ApiState::new(api::ApiOptions {
                 config: &config.http,
                 clock: options.clock,
@@ -293,6 +282,28 @@ fn spawn_upkeep(
         "maintenance",
         maintenance::run(store.clone(), clock, max_age_days, metrics.clone(), stop.clone()),
     ));
+}
+
+fn broker(
+    config: &Config,
+    options: StartOptions,
+    store: &Store,
+    metrics: &Metrics,
+    queue: IngestQueue,
+) -> Result<Broker, StartError> {
+    Ok(Broker::new(BrokerOptions {
+        config: config.mqtt.clone(),
+        topics: UsageTopics::parse(&config.mqtt.topics).expect("checked when the configuration was loaded"),
+        queue,
+        access: access(config, options.open, store)?,
+        clock: options.clock,
+        metrics: metrics.broker.clone(),
+    }))
+}
+
+async fn close_at(soft: CancellationToken, posts: api::Posts) {
+    soft.cancelled().await;
+    posts.close();
 }
 
 fn is_loopback(address: &str) -> bool {
