@@ -138,7 +138,7 @@ impl ApiError {
                 format!("too many requests; try again in {retry_after_seconds} s")
             }
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                "the database does not answer; nothing was stored, try again".into()
+                "this cannot be done at the moment; send the same request again".into()
             }
             _ => "something went wrong here; it was logged under this request id".into(),
         }
