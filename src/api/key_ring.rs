@@ -1,4 +1,4 @@
-//! API keys: looked up by the SHA-256 of the whole key, remembered for a few seconds.
+//! API keys: looked up by the SHA-256 of the whole key, remembered for a few seconds, guesses slowed down.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,13 +11,16 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use crate::config::RateLimitConfig;
 use crate::domain::{Permission, PermissionPattern, TenantId};
 use crate::store::Store;
 use crate::store::api_keys::{ApiKey, KeyHash};
 
 use super::caller::{Caller, Who};
 use super::error::ApiError;
+use super::key_uses::KeyUses;
 use super::rate_limit::{LimitClass, RateLimits, Standing};
+use super::strangers::Strangers;
 
 /// What existing simulators send unless they are told otherwise; accepted in demo mode only (contract §3).
 pub const DEMO_KEY: &str = "test_provisioning_key_12345";
@@ -34,6 +37,8 @@ const NOBODY_PERMISSIONS: [PermissionPattern; 4] = [
 ];
 /// A revoked key is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_secs(5);
+/// A key that was right this recently is looked up again, whoever else guesses at its address.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
 /// Keys remembered at once.
 const REMEMBER_AT_MOST: usize = 10_000;
 /// Longer than any key; what is longer is not even hashed.
@@ -56,19 +61,25 @@ pub(crate) struct KeyRing {
     /// In demo mode: the tenant of everybody.
     demo: Option<TenantId>,
     limits: RateLimits,
+    strangers: Strangers,
+    uses: KeyUses,
     /// By the hash of the key, so that how long a look takes says nothing about a key.
     remembered: Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>,
 }
 
 impl KeyRing {
-    pub(crate) fn new(store: Store, demo: Option<TenantId>, limits: RateLimits) -> Self {
-        Self { store, demo, limits, remembered: Mutex::default() }
+    pub(crate) fn new(store: Store, demo: Option<TenantId>, config: &RateLimitConfig, uses: KeyUses) -> Self {
+        let limits = if demo.is_some() { RateLimitConfig::off() } else { config.clone() };
+        let strangers = Strangers::new(limits.wrong_keys_per_minute);
+        let limits = RateLimits::new(limits, uses.clock());
+        Self { store, demo, limits, strangers, uses, remembered: Mutex::default() }
     }
 
     /// Who presents this key.
     ///
     /// # Errors
-    /// [`ApiError::Unauthorized`], [`ApiError::KeyDisabled`], or an outage.
+    /// [`ApiError::Unauthorized`], [`ApiError::KeyDisabled`], [`ApiError::RateLimited`] after too many unknown keys, or an
+    /// outage.
     pub(crate) async fn verify(&self, key: &str, address: IpAddr) -> Result<Caller, ApiError> {
         if key.len() > KEY_MAX_BYTES {
             return Err(ApiError::Unauthorized);
@@ -78,8 +89,16 @@ impl KeyRing {
             return Ok(Caller { tenant, who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS), address });
         }
         let found = match self.recall(&hash) {
-            Some(found) => found,
-            None => self.look_up(hash).await?.ok_or(ApiError::Unauthorized)?,
+            Some((found, at)) if at.elapsed() < REMEMBER_FOR => found,
+            Some(_) => self.look_up(hash).await?.ok_or(ApiError::Unauthorized)?,
+            None => {
+                self.strangers.check(address)?;
+                let found = self.look_up(hash).await?;
+                found.ok_or_else(|| {
+                    self.strangers.guessed(address);
+                    ApiError::Unauthorized
+                })?
+            }
         };
         if !found.enabled {
             return Err(ApiError::KeyDisabled);
@@ -104,16 +123,21 @@ impl KeyRing {
         class: LimitClass,
         standing: &Standing,
     ) -> Result<(), ApiError> {
-        if !caller.may(permission) {
-            return Err(ApiError::Missing(permission));
+        let admitted = if caller.may(permission) {
+            self.limits.check(caller, class, standing)
+        } else {
+            Err(ApiError::Missing(permission))
+        };
+        if let Who::Key(key) = &caller.who {
+            self.uses.count(key.id, caller.address, permission, admitted.is_ok());
         }
-        self.limits.check(caller, class, standing)
+        admitted
     }
 
-    fn recall(&self, hash: &KeyHash) -> Option<Arc<ApiKey>> {
+    /// A key that was right not long ago, and when it was looked up.
+    fn recall(&self, hash: &KeyHash) -> Option<(Arc<ApiKey>, Instant)> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (key, at) = remembered.get(hash)?;
-        (at.elapsed() < REMEMBER_FOR).then(|| key.clone())
+        remembered.get(hash).filter(|(_, at)| at.elapsed() < KNOWN_FOR).cloned()
     }
 
     async fn look_up(&self, hash: KeyHash) -> Result<Option<Arc<ApiKey>>, ApiError> {
@@ -121,7 +145,7 @@ impl KeyRing {
         let found = Arc::new(found);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBER_AT_MOST {
-            remembered.retain(|_, (_, at)| at.elapsed() < REMEMBER_FOR);
+            remembered.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
         }
         if remembered.len() < REMEMBER_AT_MOST {
             remembered.insert(hash, (found.clone(), Instant::now()));

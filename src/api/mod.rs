@@ -9,12 +9,14 @@ mod envelope;
 mod error;
 mod health;
 mod key_ring;
+mod key_uses;
 mod openapi;
 mod posts;
 mod query;
 mod rate_limit;
 mod server;
 mod start_page;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
-use crate::config::{HttpConfig, RateLimitConfig};
+use crate::config::HttpConfig;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
@@ -43,8 +45,8 @@ use crate::store::Store;
 
 use error::ApiError;
 use key_ring::KeyRing;
-use rate_limit::RateLimits;
 
+pub(crate) use key_uses::KeyUses;
 pub(crate) use posts::Posts;
 
 pub use health::Readiness;
@@ -88,14 +90,24 @@ pub(crate) struct ApiOptions<'c> {
     pub(crate) store: Store,
     pub(crate) posts: Posts,
     pub(crate) database: DatabaseState,
+    pub(crate) key_uses: KeyUses,
 }
 
 impl ApiState {
     pub(crate) fn new(options: ApiOptions<'_>) -> Self {
-        let ApiOptions { config, clock, demo, readiness, metrics, mqtt_addr, store, posts, database } =
-            options;
-        let limits = if demo.is_some() { RateLimitConfig::off() } else { config.rate_limit.clone() };
-        let keys = Arc::new(KeyRing::new(store.clone(), demo, RateLimits::new(limits, clock)));
+        let ApiOptions {
+            config,
+            clock,
+            demo,
+            readiness,
+            metrics,
+            mqtt_addr,
+            store,
+            posts,
+            database,
+            key_uses,
+        } = options;
+        let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
         Self {
             readiness,
             metrics,

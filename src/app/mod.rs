@@ -175,6 +175,8 @@ impl Bridge {
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
             intake_tasks.spawn(vital("posts", close_at(soft.clone(), posts.clone())));
+            let key_uses = api::KeyUses::new(options.clock);
+            reader_tasks.spawn(vital("key uses", key_uses.clone().run(store.clone(), readers.clone())));
             let state = api::ApiState::new(api::ApiOptions {
                 config: &config.http,
                 clock: options.clock,
@@ -185,6 +187,7 @@ impl Bridge {
                 store: store.clone(),
                 posts,
                 database: state,
+                key_uses,
             });
             reader_tasks
                 .spawn(vital("http", api::serve(listener, config.http.clone(), state, readers.clone())));

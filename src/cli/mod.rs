@@ -8,6 +8,7 @@ mod failure;
 mod health;
 mod import;
 mod invoices;
+mod keys;
 mod migrate;
 mod progress;
 mod quarantine;
@@ -104,6 +105,9 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
+    /// Keys of the HTTP API
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Those who own SIMs
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
@@ -167,6 +171,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
+        Command::Keys(command) => keys::run(command, &loaded).await,
         Command::Tenants(command) => tenants::run(command, &loaded).await,
         Command::Invoices(command) => invoices::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,

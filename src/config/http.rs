@@ -49,6 +49,8 @@ pub struct RateLimitConfig {
     pub provisioning_write_per_minute: u32,
     /// Usage, consumption and alerts.
     pub reading_per_minute: u32,
+    /// Unknown keys from one address; beyond that it waits before the database is asked again.
+    pub wrong_keys_per_minute: u32,
 }
 
 impl Default for RateLimitConfig {
@@ -59,6 +61,7 @@ impl Default for RateLimitConfig {
             provisioning_read_per_minute: 500,
             provisioning_write_per_minute: 100,
             reading_per_minute: 1_200,
+            wrong_keys_per_minute: 30,
         }
     }
 }
@@ -72,6 +75,7 @@ impl RateLimitConfig {
             provisioning_read_per_minute: 0,
             provisioning_write_per_minute: 0,
             reading_per_minute: 0,
+            wrong_keys_per_minute: 0,
         }
     }
 }

@@ -25,11 +25,18 @@ pub(crate) struct BridgeOptions {
     /// A fixed address is needed only where clients are to find the program again after a restart.
     pub(crate) mqtt: String,
     pub(crate) anonymous: bool,
+    /// As `RUST_LOG`.
+    pub(crate) log: String,
 }
 
 impl BridgeOptions {
     pub(crate) fn new(database_url: impl Into<String>) -> Self {
-        Self { database_url: database_url.into(), mqtt: "127.0.0.1:0".into(), anonymous: true }
+        Self {
+            database_url: database_url.into(),
+            mqtt: "127.0.0.1:0".into(),
+            anonymous: true,
+            log: "info".into(),
+        }
     }
 }
 
@@ -65,6 +72,7 @@ impl BridgeProcess {
                 &options.mqtt,
             ])
             .env("DATABASE_URL", &options.database_url)
+            .env("RUST_LOG", &options.log)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
