@@ -130,6 +130,51 @@ fn decode_object(payload: &Bytes, context: &RecordContext<'_>) -> Decoded {
     }
 }
 
+/// What is wrong with a batch object as such, all at once; its records are for [`decode`] to judge. A payload without such a
+/// fault is decoded into as many elements as it has records.
+///
+/// # Errors
+/// [`Rejection`] of the whole payload.
+pub fn check_batch(payload: &Bytes, limits: &PayloadLimits) -> Result<(), Rejection> {
+    if payload.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(malformed("a batch is a JSON object with batchId and records"));
+    }
+    let (batch_id, source, records) = match serde_json::from_slice::<BatchObject<'_>>(payload) {
+        Ok(BatchObject { batch_id, source, records }) => (batch_id, source, records.map(array_length)),
+        Err(error) if error.is_data() => {
+            return Err(Rejection::new(RejectionCode::Invalid, "", format!("cannot be read: {error}")));
+        }
+        Err(error) => match split_batch(payload) {
+            Some(Batch { batch_id, source, records }) => (batch_id, source, Some(Some(records.len()))),
+            None => return Err(malformed(&syntax(&error))),
+        },
+    };
+    // As `decode_object` looks for it.
+    let records = records.filter(|_| split::mentions(payload, b"\"records\""));
+    let mut faults = Vec::new();
+    match batch_id {
+        Some(raw) => faults.extend(fields::text(raw, "batchId", 100).err()),
+        None => faults.push(fields::fault("batchId", "is required")),
+    }
+    faults.extend(source.and_then(|raw| fields::text(raw, "source", 100).err()));
+    let fault = match records {
+        None => Some("is required".to_owned()),
+        Some(None) => Some("must be an array of records".to_owned()),
+        Some(Some(0)) => Some("must hold at least one record".to_owned()),
+        Some(Some(count)) if count > limits.max_records => {
+            Some(format!("{count} records, at most {} are accepted", limits.max_records))
+        }
+        Some(Some(_)) => None,
+    };
+    faults.extend(fault.map(|message| fields::fault("records", message)));
+    if faults.is_empty() { Ok(()) } else { Err(Rejection { code: RejectionCode::Invalid, faults }) }
+}
+
+/// How many elements an array has; `None` for anything else.
+fn array_length(raw: &RawValue) -> Option<usize> {
+    serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok().map(|elements| elements.len())
+}
+
 /// NaN or broken UTF-8 in one record makes the batch no JSON; where its records begin and end still shows.
 fn split_batch(payload: &Bytes) -> Option<Batch<'_>> {
     let mut batch = Batch { batch_id: None, source: None, records: Vec::new() };

@@ -209,7 +209,7 @@ fn take_iccid(fields: &RawRecord<'_>, context: &RecordContext<'_>, faults: &mut 
         (Some(stated), _) => stated,
         (None, Some(topic)) => topic,
         (None, None) => {
-            faults.add("iccid", "is required here, because the topic names none");
+            faults.add("iccid", "is required where no topic names it");
             return None;
         }
     };

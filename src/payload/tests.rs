@@ -138,7 +138,7 @@ fn the_iccid_is_that_of_the_topic_and_may_not_be_another_one() {
     let no_topic = Envelope { topic_iccid: None, ..envelope() };
     let stated = decode_in(no_topic, json(&[("iccid", "\"8941000000\"")])).unwrap();
     assert_eq!(stated.key.iccid.as_str(), "8941000000");
-    assert_eq!(refused(no_topic, json(&[])).1, "iccid: is required here, because the topic names none");
+    assert_eq!(refused(no_topic, json(&[])).1, "iccid: is required where no topic names it");
 
     let bad_topic = Envelope { topic_iccid: Some("usage"), ..envelope() };
     assert_eq!(refused(bad_topic, json(&[])).1, "iccid: must be 10 to 20 digits");
