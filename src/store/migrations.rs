@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 11] = [
+static MIGRATIONS: [Migration; 12] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -35,6 +35,7 @@ static MIGRATIONS: [Migration; 11] = [
     migration!(9, "sim_repair"),
     migration!(10, "retention"),
     migration!(11, "api_keys"),
+    migration!(12, "http_ingestion"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
