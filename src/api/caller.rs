@@ -85,7 +85,7 @@ impl Caller {
 /// Extractor: the caller, who has what `N` asks for and is within the rate limit. A route without it has no caller and
 /// no tenant, so it cannot reach anybody's rows.
 #[derive(Debug)]
-pub(crate) struct Allowed<N: Need>(pub(crate) Caller, PhantomData<N>);
+pub(crate) struct Allowed<N: Need>(pub(crate) Caller, pub(crate) PhantomData<N>);
 
 impl<N: Need> FromRequestParts<ApiState> for Allowed<N> {
     type Rejection = ApiError;

@@ -58,8 +58,12 @@ pub(crate) enum ApiError {
     RateLimited {
         retry_after_seconds: u64,
     },
+    /// 422: the Idempotency-Key stood for another request (draft-ietf-httpapi-idempotency-key-header).
+    KeyReused,
     /// 503: something that is needed is away for now.
     Unavailable,
+    /// 503: it was taken over and is not committed yet; it may be stored later.
+    Undecided,
     /// 503 or 500, logged once, when it is answered; never shown.
     Store(Arc<StoreError>),
     /// 500: a defect, logged where it was noticed.
@@ -88,7 +92,8 @@ impl ApiError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable | Self::Undecided => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if is_outage(error) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -107,6 +112,7 @@ impl ApiError {
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::MediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::RateLimited { .. } => "RATE_LIMIT_EXCEEDED",
+            Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => "SERVICE_UNAVAILABLE",
             _ => "INTERNAL_ERROR",
         }
@@ -136,6 +142,12 @@ impl ApiError {
             Self::MediaType => "the body must be sent as application/json".into(),
             Self::RateLimited { retry_after_seconds } => {
                 format!("too many requests; try again in {retry_after_seconds} s")
+            }
+            Self::KeyReused => "this Idempotency-Key was sent with another request before".into(),
+            Self::Undecided => {
+                "this was taken over and is not stored yet; send the same again, what was stored then is \
+                                a duplicate"
+                    .into()
             }
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 "this cannot be done at the moment; send the same request again".into()

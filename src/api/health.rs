@@ -4,7 +4,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::ingest::DatabaseState;
 use crate::store::Store;
@@ -13,6 +20,8 @@ use super::ApiState;
 
 /// Readiness must answer quickly, above all when the database does not.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What the database answered holds for so long: however many ask, it is asked once.
+const HOLDS_FOR: Duration = Duration::from_millis(500);
 
 /// What decides whether new traffic is welcome.
 pub struct Readiness {
@@ -22,22 +31,100 @@ pub struct Readiness {
     broker_wanted: bool,
     pub(crate) broker_runs: AtomicBool,
     pub(crate) stopping: AtomicBool,
+    /// When the database was asked last, and what came of it.
+    asked: Mutex<Option<(Instant, Result<(), &'static str>)>>,
 }
 
 impl Readiness {
     pub(crate) fn new(store: Store, database: DatabaseState, broker_wanted: bool) -> Self {
         let broker_runs = AtomicBool::new(broker_wanted);
-        Self { store, database, broker_wanted, broker_runs, stopping: AtomicBool::new(false) }
+        let (stopping, asked) = (AtomicBool::new(false), Mutex::default());
+        Self { store, database, broker_wanted, broker_runs, stopping, asked }
     }
 
     async fn database_answers(&self) -> Result<(), &'static str> {
         if !self.database.is_working() {
             return Err("batches cannot be committed; messages wait and are not acknowledged");
         }
-        match tokio::time::timeout(PATIENCE, self.store.ping()).await {
+        // Who comes while it is being asked waits for the same answer.
+        let mut asked = self.asked.lock().await;
+        if let Some((at, answer)) = *asked
+            && at.elapsed() < HOLDS_FOR
+        {
+            return answer;
+        }
+        let answer = match tokio::time::timeout(PATIENCE, self.store.ping()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("the database does not answer"),
             Err(_) => Err("the database does not answer in time"),
+        };
+        *asked = Some((Instant::now(), answer));
+        answer
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(api_health)).routes(routes!(health))
+}
+
+/// Whether usage can be stored and read
+#[derive(Serialize, ToSchema)]
+struct ApiHealth {
+    /// `healthy` or `unhealthy`
+    #[schema(example = "healthy")]
+    status: &'static str,
+    timestamp: DateTime<Utc>,
+}
+
+/// Whether the database answers
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok` or `error`
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// `connected` or `disconnected`
+    #[schema(example = "connected")]
+    database: &'static str,
+}
+
+/// Tells whether usage can be stored and read
+///
+/// Needs no key. For a load balancer `/readyz` is better: it also says when the program is stopping.
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = "Health",
+    responses(
+        (status = 200, description = "It can", body = ApiHealth,
+         example = json!({"status": "healthy", "timestamp": "2026-11-21T02:00:01Z"})),
+        (status = 503, description = "The database does not answer", body = ApiHealth,
+         example = json!({"status": "unhealthy", "timestamp": "2026-11-21T02:00:01Z"})),
+    ),
+)]
+async fn api_health(State(state): State<ApiState>) -> (StatusCode, Json<ApiHealth>) {
+    let (code, status) = match state.readiness.database_answers().await {
+        Ok(()) => (StatusCode::OK, "healthy"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+    };
+    (code, Json(ApiHealth { status, timestamp: state.clock.now() }))
+}
+
+/// Tells whether the database answers
+///
+/// Needs no key.
+#[utoipa::path(
+    get, path = "/api/health", tag = "Health",
+    responses(
+        (status = 200, description = "It does", body = Health,
+         example = json!({"status": "ok", "database": "connected"})),
+        (status = 500, description = "It does not", body = Health,
+         example = json!({"status": "error", "database": "disconnected"})),
+    ),
+)]
+async fn health(State(state): State<ApiState>) -> (StatusCode, Json<Health>) {
+    match state.readiness.database_answers().await {
+        Ok(()) => (StatusCode::OK, Json(Health { status: "ok", database: "connected" })),
+        Err(_) => {
+            let body = Health { status: "error", database: "disconnected" };
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(body))
         }
     }
 }

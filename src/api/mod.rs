@@ -7,7 +7,9 @@ mod body;
 mod caller;
 mod envelope;
 mod error;
+mod exact;
 mod health;
+mod idempotency;
 mod key_ring;
 mod key_uses;
 mod openapi;
@@ -15,8 +17,10 @@ mod posts;
 mod query;
 mod rate_limit;
 mod server;
+mod sessions;
 mod start_page;
 mod strangers;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,10 +45,12 @@ use crate::config::HttpConfig;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
+use crate::payload::PayloadLimits;
 use crate::store::Store;
 
 use error::ApiError;
 use key_ring::KeyRing;
+use usage::UsageRules;
 
 pub(crate) use key_uses::KeyUses;
 pub(crate) use posts::Posts;
@@ -69,6 +75,7 @@ pub(crate) struct ApiState {
     /// Everybody may read, and the demo key exists.
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
+    pub(crate) usage: Arc<UsageRules>,
 }
 
 /// Bytes of bodies.
@@ -81,6 +88,7 @@ pub(crate) struct BodyLimits {
 /// What [`ApiState`] is made of beside what runs already.
 pub(crate) struct ApiOptions<'c> {
     pub(crate) config: &'c HttpConfig,
+    pub(crate) payload: PayloadLimits,
     pub(crate) clock: Clock,
     /// In demo mode: the tenant of everybody.
     pub(crate) demo: Option<TenantId>,
@@ -97,6 +105,7 @@ impl ApiState {
     pub(crate) fn new(options: ApiOptions<'_>) -> Self {
         let ApiOptions {
             config,
+            payload,
             clock,
             demo,
             readiness,
@@ -122,6 +131,7 @@ impl ApiState {
                 body_max_bytes: config.body_max_bytes,
                 import_max_bytes: config.import_max_bytes,
             },
+            usage: Arc::new(UsageRules::new(config, payload)),
         }
     }
 }

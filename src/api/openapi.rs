@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::ApiState;
 use super::envelope::Envelope;
+use super::{ApiState, health, sessions, usage};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -20,6 +20,9 @@ struct Document;
 /// Every route that clients use, with its description.
 pub(super) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .merge(health::routes())
+        .merge(sessions::routes())
+        .merge(usage::routes())
 }
 
 /// The document as text, with what all routes have in common.

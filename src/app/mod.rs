@@ -179,6 +179,7 @@ impl Bridge {
             reader_tasks.spawn(vital("key uses", key_uses.clone().run(store.clone(), readers.clone())));
             let state = api::ApiState::new(api::ApiOptions {
                 config: &config.http,
+                payload: config.ingest.payload_limits(),
                 clock: options.clock,
                 demo: options.open.then_some(DEFAULT_TENANT.0),
                 readiness: readiness.clone(),

@@ -19,6 +19,12 @@ pub struct HttpConfig {
     pub import_max_bytes: usize,
     /// For how long a request may take, its body included.
     pub request_timeout_ms: u64,
+    /// For how long a POST of usage waits for its COMMIT.
+    pub post_timeout_ms: u64,
+    /// For how long an Idempotency-Key is remembered.
+    pub idempotency_hours: u32,
+    /// A session without a reading for so long is expired.
+    pub session_idle_minutes: u32,
     pub rate_limit: RateLimitConfig,
 }
 
@@ -33,6 +39,9 @@ impl Default for HttpConfig {
             body_max_bytes: 1 << 20,
             import_max_bytes: 32 << 20,
             request_timeout_ms: 30_000,
+            post_timeout_ms: 10_000,
+            idempotency_hours: 24,
+            session_idle_minutes: 30,
             rate_limit: RateLimitConfig::default(),
         }
     }

@@ -254,6 +254,9 @@ impl Config {
             ("http.body_max_bytes", self.http.body_max_bytes as u64),
             ("http.import_max_bytes", self.http.import_max_bytes as u64),
             ("http.request_timeout_ms", self.http.request_timeout_ms),
+            ("http.post_timeout_ms", self.http.post_timeout_ms),
+            ("http.idempotency_hours", self.http.idempotency_hours.into()),
+            ("http.session_idle_minutes", self.http.session_idle_minutes.into()),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1".into()));

@@ -4,6 +4,13 @@
 mod harness;
 
 mod api_basics;
+mod api_batch;
+mod api_connections;
+mod api_health;
+mod api_idempotency;
+mod api_reset;
+mod api_sessions;
+mod api_usage;
 mod config;
 mod corrections;
 mod counters;

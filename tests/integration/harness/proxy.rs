@@ -56,6 +56,20 @@ impl Proxy {
         Self { config, shared, _directory: directory }
     }
 
+    /// For a program of its own.
+    pub(crate) fn url(&self) -> String {
+        let [Host::Unix(directory)] = self.config.get_hosts() else { panic!("a socket") };
+        let text = |part: Option<&str>| part.expect("it is set").to_owned();
+        let password =
+            String::from_utf8(self.config.get_password().expect("it is set").to_vec()).expect("text");
+        format!(
+            "host={} user={} password={password} dbname={} sslmode=disable",
+            directory.display(),
+            text(self.config.get_user()),
+            text(self.config.get_dbname()),
+        )
+    }
+
     /// Ends all connections and every new one.
     pub(crate) fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refusing);
