@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::{IntoResponseParts, ResponseParts};
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 
 use crate::store::idempotency::{RequestHash, SentKey};
 
@@ -19,6 +20,17 @@ use super::error::ApiError;
 const NAME: &str = "idempotency-key";
 /// A UUID has 36.
 const MAX_CHARS: usize = 255;
+
+/// The header as the document describes it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only described")]
+pub(crate) struct IdempotencyHeader {
+    /// Quoted or bare. Refused with 422 when it came with another request in the last hours.
+    #[param(rename = "Idempotency-Key", required = false, nullable = false, value_type = String, min_length = 1,
+            max_length = 255, pattern = r#"^("[ !#-\[\]-~]+"|[!#-~][ -~]*)$"#)]
+    key: Option<String>,
+}
 
 /// Extractor: the key, if the client sent one, and for which path. In an answer: the key as it was sent.
 #[derive(Debug)]
@@ -51,11 +63,20 @@ impl IdempotencyKey {
     /// [`ApiError::KeyReused`], or an outage.
     pub(crate) async fn claim(&self, state: &ApiState, caller: &Caller, body: &[u8]) -> Result<(), ApiError> {
         let Some((key, _)) = &self.sent else { return Ok(()) };
+        if !state.database.is_working() {
+            return Err(ApiError::Unavailable);
+        }
         let sent = SentKey { tenant: caller.tenant, sender: caller.name(), key };
         let now = state.clock.now();
         let since = now - state.usage.idempotency;
-        let same = state.store.claim_idempotency_key(sent, &self.request(body), now, since).await?;
-        if same { Ok(()) } else { Err(ApiError::KeyReused) }
+        let request = self.request(body);
+        let claim = state.store.claim_idempotency_key(sent, &request, now, since);
+        match tokio::time::timeout(state.usage.post_timeout, claim).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(ApiError::KeyReused),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(ApiError::Unavailable),
+        }
     }
 
     fn request(&self, body: &[u8]) -> RequestHash {

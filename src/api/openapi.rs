@@ -76,6 +76,12 @@ fn describe_errors(path: &str, operation: &mut Value) {
             operation["responses"][status]["content"] = content.clone();
         }
     }
+    // What a route describes beyond that, such as 409, has the same body.
+    for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
+        if status.as_str() >= "400" && answer["content"].is_null() {
+            answer["content"] = content.clone();
+        }
+    }
 }
 
 fn error_schemas() -> [(&'static str, Value); 3] {

@@ -10,7 +10,7 @@ use crate::api::ApiState;
 use crate::api::body::JsonBytes;
 use crate::api::caller::{Allowed, WriteUsageBatch};
 use crate::api::error::ApiError;
-use crate::api::idempotency::IdempotencyKey;
+use crate::api::idempotency::{IdempotencyHeader, IdempotencyKey};
 use crate::ingest::queue::{Receipt, RecordStatus};
 use crate::payload;
 
@@ -49,7 +49,7 @@ struct RecordError {
 #[utoipa::path(
     post, path = "/api/v1/usage/batch", tag = "Ingestion",
     security(("bearer" = []), ("apiKey" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Refused with 422 when it came with another request in the last hours")),
+    params(IdempotencyHeader),
     request_body = UsageBatchBody,
     responses(
         (status = 202, description = "Every record was judged on its own", body = BatchAnswer,

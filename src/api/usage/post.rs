@@ -11,7 +11,7 @@ use crate::api::ApiState;
 use crate::api::body::JsonBytes;
 use crate::api::caller::{Allowed, Caller, WriteUsage};
 use crate::api::error::ApiError;
-use crate::api::idempotency::IdempotencyKey;
+use crate::api::idempotency::{IdempotencyHeader, IdempotencyKey};
 use crate::ingest::queue::RecordStatus;
 use crate::payload::{self, Decoded};
 
@@ -44,7 +44,7 @@ enum Acceptance {
 #[utoipa::path(
     post, path = "/api/v1/usage", tag = "Ingestion",
     security(("bearer" = []), ("apiKey" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Refused with 422 when it came with another request in the last hours")),
+    params(IdempotencyHeader),
     request_body = UsageRecordBody,
     responses(
         (status = 202, description = "Stored, now or before", body = Accepted,

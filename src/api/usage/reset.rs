@@ -11,7 +11,7 @@ use crate::api::body::JsonBytes;
 use crate::api::caller::{Allowed, WriteUsage};
 use crate::api::error::{ApiError, Fault};
 use crate::api::exact::put_sum;
-use crate::api::idempotency::IdempotencyKey;
+use crate::api::idempotency::{IdempotencyHeader, IdempotencyKey};
 use crate::domain::{Iccid, TenantId};
 use crate::store::cycle_resets::{ArchivedCycle, CycleReset, CycleResetOutcome};
 
@@ -34,7 +34,7 @@ struct CycleResetBody {
     #[schema(pattern = "^[0-9]{10,20}$")]
     iccid: String,
     /// The month in which the cycle starts.
-    #[schema(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    #[schema(pattern = "^20[0-9]{2}-(0[1-9]|1[0-2])$")]
     billing_cycle_id: String,
     cycle_start: DateTime<Utc>,
     /// First moment of the next cycle; not in the past, and at most 62 days after `cycleStart`.
@@ -95,7 +95,7 @@ struct NewCycle {
 #[utoipa::path(
     post, path = "/api/v1/usage/reset", tag = "Ingestion",
     security(("bearer" = []), ("apiKey" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Refused with 422 when it came with another request in the last hours")),
+    params(IdempotencyHeader),
     request_body = CycleResetBody,
     responses(
         (status = 200, description = "The named cycle is the current one", body = CycleResetAnswer,
