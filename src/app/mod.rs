@@ -175,9 +175,7 @@ impl Bridge {
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
             intake_tasks.spawn(vital("posts", close_at(soft.clone(), posts.clone())));
-            let key_uses = api::KeyUses::new(options.clock);
-            reader_tasks.spawn(vital("key uses", key_uses.clone().run(store.clone(), readers.clone())));
-            let state = api::ApiState::new(api::ApiOptions {
+            let api = api::ApiOptions {
                 config: &config.http,
                 payload: config.ingest.payload_limits(),
                 clock: options.clock,
@@ -188,10 +186,9 @@ impl Bridge {
                 store: store.clone(),
                 posts,
                 database: state,
-                key_uses,
-            });
-            reader_tasks
-                .spawn(vital("http", api::serve(listener, config.http.clone(), state, readers.clone())));
+                key_uses: api::KeyUses::new(options.clock),
+            };
+            spawn_http(listener, api, &reader_tasks, &readers);
         }
         spawn_upkeep(config, options.clock, &store, &metrics, &reader_tasks, &readers);
         intake_tasks.close();
@@ -303,6 +300,18 @@ fn broker(
         clock: options.clock,
         metrics: metrics.broker.clone(),
     }))
+}
+
+fn spawn_http(
+    listener: TcpListener,
+    options: api::ApiOptions<'_>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let config = options.config.clone();
+    tasks.spawn(vital("key uses", options.key_uses.clone().run(options.store.clone(), stop.clone())));
+    let state = api::ApiState::new(options);
+    tasks.spawn(vital("http", api::serve(listener, config, state, stop.clone())));
 }
 
 async fn close_at(soft: CancellationToken, posts: api::Posts) {
