@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use csv::{ReaderBuilder, StringRecord};
@@ -33,7 +34,7 @@ const COLUMNS: [&str; 17] = [
 ];
 
 /// Longest text of one field, in characters.
-const MAX_TEXT: usize = 200;
+pub(crate) const MAX_TEXT: usize = 200;
 
 /// The file as a whole cannot be used.
 #[derive(Debug, Error)]
@@ -64,12 +65,24 @@ impl fmt::Display for RowFault {
 /// # Errors
 /// [`InventoryError`] when the header does not fit.
 pub fn read_csv<R: Read>(input: R) -> Result<impl Iterator<Item = Result<SimRow, RowFault>>, InventoryError> {
+    Ok(read_csv_lines(input)?.map(|row| row.map(|(_, row)| row)))
+}
+
+/// The same with the line of each row.
+///
+/// # Errors
+/// [`InventoryError`] when the header does not fit.
+pub(crate) fn read_csv_lines<R: Read>(
+    input: R,
+) -> Result<impl Iterator<Item = Result<(u64, SimRow), RowFault>>, InventoryError> {
     let mut reader = ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(input);
     let mut columns = HashMap::new();
     for (at, name) in reader.headers().map_err(InventoryError::Header)?.iter().enumerate() {
-        let name = name.trim_start_matches('\u{feff}').to_ascii_lowercase();
-        let known = COLUMNS.iter().find(|column| **column == name);
-        columns.insert(*known.ok_or(InventoryError::UnknownColumn(name))?, at);
+        let name = name.trim_start_matches('\u{feff}');
+        // The API calls `rate_plan` `ratePlan`.
+        let plain = |name: &str| name.to_ascii_lowercase().replace('_', "");
+        let known = COLUMNS.iter().find(|column| plain(column) == plain(name));
+        columns.insert(*known.ok_or_else(|| InventoryError::UnknownColumn(name.into()))?, at);
     }
     if !columns.contains_key("iccid") {
         return Err(InventoryError::NoIccid);
@@ -77,13 +90,28 @@ pub fn read_csv<R: Read>(input: R) -> Result<impl Iterator<Item = Result<SimRow,
     Ok(reader.into_records().map(move |record| match record {
         Ok(record) => {
             let line = record.position().map_or(0, csv::Position::line);
-            Fields { record: &record, columns: &columns }.row().map_err(|problem| RowFault { line, problem })
+            let row = Fields { record: &record, columns: &columns }.row();
+            row.map(|row| (line, row)).map_err(|problem| RowFault { line, problem })
         }
         Err(error) => {
             let line = error.position().map_or(0, csv::Position::line);
             Err(RowFault { line, problem: "is not CSV in UTF-8".into() })
         }
     }))
+}
+
+pub(crate) fn is_digits(text: &str, length: RangeInclusive<usize>) -> bool {
+    length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+pub(crate) fn is_msisdn(text: &str) -> bool {
+    is_digits(text.strip_prefix('+').unwrap_or(text), 3..=15)
+}
+
+/// At most 10 digits before and after the point.
+pub(crate) fn is_price(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    is_digits(whole, 1..=10) && is_digits(fraction, 1..=10)
 }
 
 struct Fields<'r> {
@@ -135,13 +163,9 @@ impl Fields<'_> {
         }
     }
 
-    fn digits(
-        &self,
-        column: &str,
-        length: std::ops::RangeInclusive<usize>,
-    ) -> Result<Option<String>, String> {
+    fn digits(&self, column: &str, length: RangeInclusive<usize>) -> Result<Option<String>, String> {
         match self.get(column) {
-            Some(text) if !length.contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(text) if !is_digits(text, length.clone()) => {
                 Err(format!("{column} must be {} to {} digits", length.start(), length.end()))
             }
             text => Ok(text.map(str::to_owned)),
@@ -150,24 +174,18 @@ impl Fields<'_> {
 
     fn msisdn(&self) -> Result<Option<String>, String> {
         match self.get("msisdn") {
-            Some(text) => {
-                let digits = text.strip_prefix('+').unwrap_or(text);
-                let valid = (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-                if valid { Ok(Some(text.into())) } else { Err("msisdn must be 3 to 15 digits".into()) }
-            }
-            None => Ok(None),
+            Some(text) if !is_msisdn(text) => Err("msisdn must be 3 to 15 digits".into()),
+            text => Ok(text.map(str::to_owned)),
         }
     }
 
     /// Kept as text: a price is decimal, never a binary fraction.
     fn price(&self) -> Result<Option<String>, String> {
-        let Some(text) = self.get("price_per_mb") else { return Ok(None) };
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if all_digits(whole) && all_digits(fraction) && whole.len() <= 10 && fraction.len() <= 10 {
-            Ok(Some(text.into()))
-        } else {
-            Err("price_per_mb must be a decimal number such as 0.0125".into())
+        match self.get("price_per_mb") {
+            Some(text) if !is_price(text) => {
+                Err("price_per_mb must be a decimal number such as 0.0125".into())
+            }
+            text => Ok(text.map(str::to_owned)),
         }
     }
 

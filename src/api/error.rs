@@ -54,6 +54,8 @@ pub(crate) enum ApiError {
     },
     /// 415
     MediaType,
+    /// 415: no file of rows.
+    FileType,
     /// 429 with the seconds to wait.
     RateLimited {
         retry_after_seconds: u64,
@@ -90,7 +92,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::FileType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable | Self::Undecided => StatusCode::SERVICE_UNAVAILABLE,
@@ -110,7 +112,7 @@ impl ApiError {
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::Conflict { code, .. } => code,
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
-            Self::MediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::MediaType | Self::FileType => "UNSUPPORTED_MEDIA_TYPE",
             Self::RateLimited { .. } => "RATE_LIMIT_EXCEEDED",
             Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => "SERVICE_UNAVAILABLE",
@@ -140,6 +142,7 @@ impl ApiError {
             Self::Conflict { message, .. } => message.clone(),
             Self::TooLarge { max_bytes } => format!("the body is larger than {max_bytes} bytes"),
             Self::MediaType => "the body must be sent as application/json".into(),
+            Self::FileType => "the body must be sent as text/csv or application/x-ndjson".into(),
             Self::RateLimited { retry_after_seconds } => {
                 format!("too many requests; try again in {retry_after_seconds} s")
             }

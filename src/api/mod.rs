@@ -18,6 +18,7 @@ mod query;
 mod rate_limit;
 mod server;
 mod sessions;
+mod sims;
 mod start_page;
 mod strangers;
 mod usage;
@@ -78,11 +79,13 @@ pub(crate) struct ApiState {
     pub(crate) usage: Arc<UsageRules>,
 }
 
-/// Bytes of bodies.
+/// Bounds of bodies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
     pub(crate) body_max_bytes: usize,
     pub(crate) import_max_bytes: usize,
+    /// For how long an import may go on before it tells how far it came.
+    pub(crate) import_within: Duration,
 }
 
 /// What [`ApiState`] is made of beside what runs already.
@@ -130,6 +133,7 @@ impl ApiState {
             limits: BodyLimits {
                 body_max_bytes: config.body_max_bytes,
                 import_max_bytes: config.import_max_bytes,
+                import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
             usage: Arc::new(UsageRules::new(config, payload)),
         }

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, health, sessions, usage};
+use super::{ApiState, health, sessions, sims, usage};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -22,6 +22,7 @@ pub(super) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::routes())
         .merge(sessions::routes())
+        .merge(sims::routes())
         .merge(usage::routes())
 }
 

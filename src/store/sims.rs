@@ -1,5 +1,7 @@
 //! SIM inventory.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
@@ -10,6 +12,7 @@ use super::{Statement, Store, StoreError, statement};
 
 pub(super) static INVENTORY_EXCLUSIVE: Statement = statement!("inventory_exclusive");
 pub(super) static IMPORT_CARRIERS: Statement = statement!("import_carriers", TEXT_ARRAY, TEXT_ARRAY);
+pub(super) static ADD_CARRIERS: Statement = statement!("add_carriers", TEXT_ARRAY, TEXT_ARRAY);
 static IMPORT_RATE_PLANS: Statement =
     statement!("import_rate_plans", INT4, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, TEXT_ARRAY);
 #[rustfmt::skip]
@@ -52,6 +55,9 @@ pub struct SimRow {
     pub cycle_day: Option<i16>,
 }
 
+/// Name of a plan and, where it is new, its price, included volume and currency.
+pub(super) type NewPlan<'r> = (Option<&'r str>, Option<&'r str>, Option<i64>, Option<&'r str>);
+
 /// What an import changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
@@ -91,49 +97,104 @@ impl Store {
         rows: &[SimRow],
         now: DateTime<Utc>,
     ) -> Result<Imported, StoreError> {
+        Ok(self.import_chunk(tenant, rows, &IMPORT_CARRIERS, now).await?.0)
+    }
+
+    /// The same in the name of a tenant alone: carriers that exist, which all tenants share, stay as they are. Also returns
+    /// which ICCIDs were left alone because another tenant holds them.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub(crate) async fn import_own_sims(
+        &self,
+        tenant: TenantId,
+        rows: &[SimRow],
+        now: DateTime<Utc>,
+    ) -> Result<(Imported, Vec<Iccid>), StoreError> {
+        let (imported, stored) = self.import_chunk(tenant, rows, &ADD_CARRIERS, now).await?;
+        let stored: HashSet<&str> = stored.iter().map(|(iccid, _)| iccid.as_str()).collect();
+        let foreign = rows.iter().map(|row| &row.iccid).filter(|iccid| !stored.contains(iccid.as_str()));
+        Ok((imported, foreign.cloned().collect()))
+    }
+
+    async fn import_chunk(
+        &self,
+        tenant: TenantId,
+        rows: &[SimRow],
+        carriers: &Statement,
+        now: DateTime<Utc>,
+    ) -> Result<(Imported, Vec<(String, bool)>), StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         INVENTORY_EXCLUSIVE.rows(&tx, self.mode, &[]).await?;
-        self.import_referenced(&tx, tenant, rows).await?;
+        self.import_referenced(&tx, tenant, rows, carriers).await?;
         let stored = self.import_rows(&tx, tenant, rows).await?;
         let iccids: Vec<&str> = stored.iter().map(|(iccid, _)| iccid.as_str()).collect();
-        OWN_SIMS.execute(&tx, self.mode, &[&iccids, &now]).await?;
-        ENSURE_CYCLES.rows(&tx, self.mode, &[&iccids, &vec![now; iccids.len()], &now]).await?;
-        let stamped: i64 = STAMP_RECORDS.rows(&tx, self.mode, &[&iccids, &now, &now]).await?[0].get(0);
+        let stamped = self.put_in_force(&tx, &iccids, now).await?;
         tx.commit().await?;
         let created = stored.iter().filter(|(_, created)| *created).count();
-        Ok(Imported {
+        let imported = Imported {
             created: created as u64,
             updated: (stored.len() - created) as u64,
             foreign: (rows.len() - stored.len()) as u64,
-            stamped: u64::try_from(stamped).unwrap_or(0),
-        })
+            stamped,
+        };
+        Ok((imported, stored))
     }
 
-    async fn import_referenced(
+    /// Lets what the inventory says of SIMs count from now on, also for records that waited for it; returns how many these are.
+    pub(super) async fn put_in_force(
+        &self,
+        tx: &Transaction<'_>,
+        iccids: &[&str],
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        OWN_SIMS.execute(tx, self.mode, &[&iccids, &now]).await?;
+        ENSURE_CYCLES.rows(tx, self.mode, &[&iccids, &vec![now; iccids.len()], &now]).await?;
+        let stamped: i64 = STAMP_RECORDS.rows(tx, self.mode, &[&iccids, &now, &now]).await?[0].get(0);
+        Ok(u64::try_from(stamped).unwrap_or(0))
+    }
+
+    pub(super) async fn import_referenced(
         &self,
         tx: &Transaction<'_>,
         tenant: TenantId,
         rows: &[SimRow],
+        carriers: &Statement,
     ) -> Result<(), StoreError> {
-        let text = |of: fn(&SimRow) -> &Option<String>| -> Vec<Option<&str>> {
-            rows.iter().map(|row| of(row).as_deref()).collect()
-        };
-        let included: Vec<_> = rows.iter().map(|r| r.included_bytes).collect();
-        IMPORT_CARRIERS.execute(tx, self.mode, &[&text(|r| &r.carrier), &text(|r| &r.mccmnc)]).await?;
-        let plans: [&(dyn ToSql + Sync); 5] = [
+        let named: Vec<_> = rows.iter().map(|r| (r.carrier.as_deref(), r.mccmnc.as_deref())).collect();
+        let plans = rows.iter().map(|row| {
+            let (price, currency) = (row.price_per_mb.as_deref(), row.currency.as_deref());
+            (row.rate_plan.as_deref(), price, row.included_bytes, currency)
+        });
+        let plans: Vec<NewPlan<'_>> = plans.collect();
+        self.add_referenced(tx, tenant, &named, &plans, carriers).await
+    }
+
+    /// Makes the carriers and plans that SIMs name, where they are new.
+    pub(super) async fn add_referenced(
+        &self,
+        tx: &Transaction<'_>,
+        tenant: TenantId,
+        carriers: &[(Option<&str>, Option<&str>)],
+        plans: &[NewPlan<'_>],
+        add_carriers: &Statement,
+    ) -> Result<(), StoreError> {
+        let (names, networks): (Vec<_>, Vec<_>) = carriers.iter().copied().unzip();
+        add_carriers.execute(tx, self.mode, &[&names, &networks]).await?;
+        let params: [&(dyn ToSql + Sync); 5] = [
             &tenant.0,
-            &text(|r| &r.rate_plan),
-            &text(|r| &r.price_per_mb),
-            &included,
-            &text(|r| &r.currency),
+            &plans.iter().map(|plan| plan.0).collect::<Vec<_>>(),
+            &plans.iter().map(|plan| plan.1).collect::<Vec<_>>(),
+            &plans.iter().map(|plan| plan.2).collect::<Vec<_>>(),
+            &plans.iter().map(|plan| plan.3).collect::<Vec<_>>(),
         ];
-        IMPORT_RATE_PLANS.execute(tx, self.mode, &plans).await?;
+        IMPORT_RATE_PLANS.execute(tx, self.mode, &params).await?;
         Ok(())
     }
 
     /// The ICCIDs that were stored, each with whether it is new.
-    async fn import_rows(
+    pub(super) async fn import_rows(
         &self,
         tx: &Transaction<'_>,
         tenant: TenantId,

@@ -11,6 +11,7 @@ mod api_idempotency;
 mod api_reset;
 mod api_sessions;
 mod api_usage;
+mod api_sims;
 mod config;
 mod corrections;
 mod counters;

@@ -1,0 +1,50 @@
+//! Where the next page begins. Clients hand it back as it is; what it holds may change.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+
+use crate::domain::Iccid;
+use crate::store::sim_usage::RecordPlace;
+
+/// What is told of one that is not ours.
+pub(super) const FAULT: &str = "must be the nextCursor of the page before";
+
+pub(super) fn of_iccid(iccid: &str) -> String {
+    URL_SAFE_NO_PAD.encode(iccid)
+}
+
+pub(super) fn iccid(cursor: &str) -> Option<Iccid> {
+    Iccid::parse(&decoded(cursor)?)
+}
+
+pub(super) fn of_record(place: RecordPlace) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", place.period_start.timestamp_micros(), place.id))
+}
+
+pub(super) fn record(cursor: &str) -> Option<RecordPlace> {
+    let text = decoded(cursor)?;
+    let (micros, id) = text.split_once('.')?;
+    let period_start = DateTime::<Utc>::from_timestamp_micros(micros.parse().ok()?)?;
+    Some(RecordPlace { period_start, id: id.parse().ok()? })
+}
+
+fn decoded(cursor: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place_and_anything_else_nowhere() {
+        let place = RecordPlace { period_start: DateTime::UNIX_EPOCH, id: 7 };
+        assert_eq!(record(&of_record(place)), Some(place));
+        assert_eq!(iccid(&of_iccid("8941000000")).map(|i| i.to_string()).as_deref(), Some("8941000000"));
+        for bad in ["", "!", "x", &of_iccid("8941000000"), "OTk5OTk5OTk5OTk5OTk5OTk5OTk5LjE", "MS4"] {
+            assert_eq!(record(bad), None, "{bad}");
+        }
+        assert_eq!(iccid(&of_record(place)), None);
+    }
+}

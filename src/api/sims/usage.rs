@@ -1,0 +1,148 @@
+//! What a SIM used in a billing cycle.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::Number;
+use utoipa::ToSchema;
+
+use crate::store::sim_usage::CycleUsage;
+
+use super::super::ApiState;
+use super::super::caller::{Allowed, ReadUsage};
+use super::super::error::ApiError;
+use super::super::query::Query;
+use super::{SimId, number};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SimUsage {
+    #[schema(example = "sim_0f1e2d3c4b5a69788796a5b4")]
+    sim_id: String,
+    #[schema(example = "8941000000000000009")]
+    iccid: String,
+    billing_cycle: BillingCycle,
+    usage: UsageOfCycle,
+    limit: Limit,
+    last_updated: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BillingCycle {
+    #[schema(example = "2026-11")]
+    id: String,
+    start: DateTime<Utc>,
+    /// First moment of the next cycle.
+    end: DateTime<Utc>,
+}
+
+/// Bytes. Beyond 2^53 the exact number stands beside it as text.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UsageOfCycle {
+    #[schema(value_type = i64, example = 1024)]
+    data_upload_bytes: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_upload_bytes_exact: Option<String>,
+    #[schema(value_type = i64, example = 3072)]
+    data_download_bytes: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_download_bytes_exact: Option<String>,
+    #[schema(value_type = i64, example = 4096)]
+    total_bytes: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_bytes_exact: Option<String>,
+    #[schema(example = "4 KB")]
+    total_formatted: String,
+    /// Two decimals; 0 without a limit.
+    #[schema(value_type = f64, example = 0.01)]
+    percent_of_limit: Number,
+}
+
+/// 0 without a limit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Limit {
+    #[schema(value_type = i64, example = 1_073_741_824)]
+    total_bytes: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_bytes_exact: Option<String>,
+    #[schema(example = "1 GB")]
+    total_formatted: String,
+}
+
+impl From<CycleUsage> for SimUsage {
+    fn from(held: CycleUsage) -> Self {
+        let (data_upload_bytes, data_upload_bytes_exact) = number::of_text(&held.upload);
+        let (data_download_bytes, data_download_bytes_exact) = number::of_text(&held.download);
+        let (total_bytes, total_bytes_exact) = number::of_text(&held.total);
+        let usage = UsageOfCycle {
+            data_upload_bytes,
+            data_upload_bytes_exact,
+            data_download_bytes,
+            data_download_bytes_exact,
+            total_bytes,
+            total_bytes_exact,
+            total_formatted: held.total_formatted,
+            percent_of_limit: number::of_decimal(&held.percent),
+        };
+        let (total_bytes, total_bytes_exact) = number::of_text(&held.limit);
+        Self {
+            sim_id: held.sim_id,
+            iccid: held.iccid,
+            billing_cycle: BillingCycle { id: held.cycle_id, start: held.cycle_start, end: held.cycle_end },
+            usage,
+            limit: Limit { total_bytes, total_bytes_exact, total_formatted: held.limit_formatted },
+            last_updated: held.last_updated,
+        }
+    }
+}
+
+/// Usage of a SIM in a billing cycle; zeros and the bounds of the cycle where nothing was used
+#[utoipa::path(get, path = "/api/v1/sims/{id}/usage", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+    params(("id" = String, Path, description = "simId or ICCID"),
+           ("cycle" = Option<String>, Query, description = "current (the default), or the month in which the cycle begins, such as 2026-11")),
+    responses((status = 200, body = SimUsage, description = "Every record that was acknowledged counts")))]
+pub(super) async fn show(
+    Allowed(caller, ..): Allowed<ReadUsage>,
+    SimId(id): SimId,
+    State(state): State<ApiState>,
+    mut query: Query,
+) -> Result<Json<SimUsage>, ApiError> {
+    let month = match query.text("cycle") {
+        None | Some("current") => None,
+        Some(text) => {
+            let month = month(text);
+            if month.is_none() {
+                query.fault("cycle", "must be current, or a month such as 2026-11");
+            }
+            month
+        }
+    };
+    query.finish()?;
+    let now = state.clock.now();
+    let usage = state.store.sim_cycle_usage(caller.tenant, &id, month, now).await?;
+    usage.map(|usage| Json(usage.into())).ok_or(ApiError::SimNotFound)
+}
+
+/// `YYYY-MM` as its first day.
+fn month(text: &str) -> Option<NaiveDate> {
+    let form = text.len() == 7 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    let day: NaiveDate = form.then(|| format!("{text}-01").parse().ok())??;
+    // So that what comes before and after it has four digits too.
+    ("1000-01".."9999-01").contains(&text).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_is_four_digits_and_two() {
+        assert_eq!(month("2026-11"), NaiveDate::from_ymd_opt(2026, 11, 1));
+        for bad in ["2026-13", "2026-1", "26-11", "2026/11", "0000-01", "9999-12", "+202-11", "2026-11-01"] {
+            assert_eq!(month(bad), None, "{bad}");
+        }
+    }
+}
