@@ -5,6 +5,7 @@
 
 mod body;
 mod caller;
+mod consumption;
 mod envelope;
 mod error;
 mod exact;
@@ -12,7 +13,9 @@ mod health;
 mod idempotency;
 mod key_ring;
 mod key_uses;
+mod mobile_countries;
 mod openapi;
+mod portal;
 mod posts;
 mod query;
 mod rate_limit;
@@ -77,6 +80,8 @@ pub(crate) struct ApiState {
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
     pub(crate) usage: Arc<UsageRules>,
+    /// Of the consumption page.
+    pub(crate) answers: Arc<consumption::Answers>,
 }
 
 /// Bounds of bodies.
@@ -136,6 +141,7 @@ impl ApiState {
                 import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
             usage: Arc::new(UsageRules::new(config, payload)),
+            answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
         }
     }
 }

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, health, sessions, sims, usage};
+use super::{ApiState, consumption, health, portal, sessions, sims, usage};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -20,7 +20,9 @@ struct Document;
 /// Every route that clients use, with its description.
 pub(super) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .merge(consumption::routes())
         .merge(health::routes())
+        .merge(portal::routes())
         .merge(sessions::routes())
         .merge(sims::routes())
         .merge(usage::routes())

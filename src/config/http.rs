@@ -17,6 +17,8 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Bytes of a file of SIMs.
     pub import_max_bytes: usize,
+    /// Answers of the consumption page that are kept while nothing that they show changes; 0 for none.
+    pub consumption_cache_max_bytes: usize,
     /// For how long a request may take, its body included.
     pub request_timeout_ms: u64,
     /// For how long a POST of usage waits for its COMMIT.
@@ -38,6 +40,7 @@ impl Default for HttpConfig {
             cors_origins: Vec::new(),
             body_max_bytes: 1 << 20,
             import_max_bytes: 32 << 20,
+            consumption_cache_max_bytes: 32 << 20,
             request_timeout_ms: 30_000,
             post_timeout_ms: 10_000,
             idempotency_hours: 24,

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 12] = [
+static MIGRATIONS: [Migration; 13] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -36,6 +36,7 @@ static MIGRATIONS: [Migration; 12] = [
     migration!(10, "retention"),
     migration!(11, "api_keys"),
     migration!(12, "http_ingestion"),
+    migration!(14, "consumption"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -2,6 +2,10 @@
 
 pub mod api_keys;
 mod batch;
+pub(crate) mod consumption;
+mod consumption_breakdown;
+mod consumption_invoices;
+mod consumption_trend;
 mod corrections;
 mod counters;
 pub mod credentials;
