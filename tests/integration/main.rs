@@ -12,6 +12,7 @@ mod api_reset;
 mod api_sessions;
 mod api_usage;
 mod api_sims;
+mod api_consumption;
 mod config;
 mod corrections;
 mod counters;
