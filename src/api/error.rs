@@ -62,6 +62,8 @@ pub(crate) enum ApiError {
     },
     /// 422: the Idempotency-Key stood for another request (draft-ietf-httpapi-idempotency-key-header).
     KeyReused,
+    /// 503: as many clients as may are connected.
+    Busy,
     /// 503: something that is needed is away for now.
     Unavailable,
     /// 503: it was taken over and is not committed yet; it may be stored later.
@@ -95,7 +97,7 @@ impl ApiError {
             Self::MediaType | Self::FileType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unavailable | Self::Undecided => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Undecided | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if is_outage(error) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -146,6 +148,7 @@ impl ApiError {
             Self::RateLimited { retry_after_seconds } => {
                 format!("too many requests; try again in {retry_after_seconds} s")
             }
+            Self::Busy => "too many clients are connected; try again".into(),
             Self::KeyReused => "this Idempotency-Key was sent with another request before".into(),
             Self::Undecided => {
                 "this was taken over and is not stored yet; send the same again, what was stored then is \

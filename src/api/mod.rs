@@ -13,6 +13,7 @@ mod health;
 mod idempotency;
 mod key_ring;
 mod key_uses;
+pub(crate) mod live;
 mod mobile_countries;
 mod openapi;
 mod portal;
@@ -80,6 +81,7 @@ pub(crate) struct ApiState {
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
     pub(crate) usage: Arc<UsageRules>,
+    pub(crate) feeds: Arc<live::Feeds>,
     /// Of the consumption page.
     pub(crate) answers: Arc<consumption::Answers>,
 }
@@ -107,6 +109,8 @@ pub(crate) struct ApiOptions<'c> {
     pub(crate) posts: Posts,
     pub(crate) database: DatabaseState,
     pub(crate) key_uses: KeyUses,
+    /// Ends what would not end by itself, such as pushes.
+    pub(crate) stop: CancellationToken,
 }
 
 impl ApiState {
@@ -123,7 +127,15 @@ impl ApiState {
             posts,
             database,
             key_uses,
+            stop,
         } = options;
+        let feeds = live::Feeds::new(live::FeedsOptions {
+            store: store.clone(),
+            clock,
+            session_idle_minutes: i32::try_from(config.session_idle_minutes).unwrap_or(i32::MAX),
+            max_watchers: config.live_max_watchers,
+            stop,
+        });
         let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
         Self {
             readiness,
@@ -141,6 +153,7 @@ impl ApiState {
                 import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
             usage: Arc::new(UsageRules::new(config, payload)),
+            feeds: Arc::new(feeds),
             answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
         }
     }

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, consumption, health, portal, sessions, sims, usage};
+use super::{ApiState, consumption, health, live, portal, sessions, sims, usage};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -22,6 +22,7 @@ pub(super) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(consumption::routes())
         .merge(health::routes())
+        .merge(live::routes())
         .merge(portal::routes())
         .merge(sessions::routes())
         .merge(sims::routes())

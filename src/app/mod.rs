@@ -187,6 +187,7 @@ impl Bridge {
                 posts,
                 database: state,
                 key_uses: api::KeyUses::new(options.clock),
+                stop: readers.clone(),
             };
             spawn_http(listener, api, &reader_tasks, &readers);
         }

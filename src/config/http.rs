@@ -27,6 +27,8 @@ pub struct HttpConfig {
     pub idempotency_hours: u32,
     /// A session without a reading for so long is expired.
     pub session_idle_minutes: u32,
+    /// Clients that are pushed live figures, at once.
+    pub live_max_watchers: usize,
     pub rate_limit: RateLimitConfig,
 }
 
@@ -45,6 +47,7 @@ impl Default for HttpConfig {
             post_timeout_ms: 10_000,
             idempotency_hours: 24,
             session_idle_minutes: 30,
+            live_max_watchers: 500,
             rate_limit: RateLimitConfig::default(),
         }
     }

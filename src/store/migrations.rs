@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 13] = [
+static MIGRATIONS: [Migration; 14] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -37,6 +37,7 @@ static MIGRATIONS: [Migration; 13] = [
     migration!(11, "api_keys"),
     migration!(12, "http_ingestion"),
     migration!(14, "consumption"),
+    migration!(18, "live_figures"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

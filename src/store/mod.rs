@@ -11,6 +11,7 @@ mod counters;
 pub mod credentials;
 pub mod cycle_resets;
 mod cycles;
+pub mod dashboard;
 mod directory;
 pub mod embedded;
 mod error;

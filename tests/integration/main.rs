@@ -9,6 +9,7 @@ mod api_connections;
 mod api_health;
 mod api_idempotency;
 mod api_keys;
+mod api_live;
 mod api_reset;
 mod api_sessions;
 mod api_usage;

@@ -1,0 +1,3 @@
+-- What is asked every few seconds while somebody watches.
+
+CREATE INDEX usage_sessions_by_reading ON usage_sessions (tenant_id, last_sample_at);
