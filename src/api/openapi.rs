@@ -42,6 +42,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
     let paths = document["paths"].as_object_mut();
     for (path, operations) in paths.into_iter().flatten() {
         for (_, operation) in operations.as_object_mut().into_iter().flatten() {
+            describe_need(operation);
             describe_errors(path, operation);
         }
     }
@@ -50,6 +51,17 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
 
 pub(super) fn show(document: &str) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document.to_owned()).into_response()
+}
+
+/// Says in words which permission is needed; a test compares it with what the route asks.
+fn describe_need(operation: &mut Value) {
+    let Some(permission) = operation["security"][0]["bearer"][0].as_str() else { return };
+    let need = format!("Needs the permission `{permission}`.");
+    let text = match operation["description"].as_str() {
+        Some(text) if !text.is_empty() => format!("{text}\n\n{need}"),
+        _ => need,
+    };
+    operation["description"] = text.into();
 }
 
 /// Adds the answers that any route may give, in the envelope of its path.

@@ -56,7 +56,7 @@ struct SessionInfoBody {
 /// The sum of its readings, with wraps and restarts of its counters taken into account.
 #[utoipa::path(
     get, path = "/session/{sessionId}/usage", tag = "Sessions",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(("sessionId" = String, Path, description = "As the `counters` of its records name it")),
     responses((status = 200, description = "Bytes in both directions", body = SessionUsageBody,
                example = json!({"dataUsedBytes": 72_405_504_000i64}))),
@@ -77,7 +77,7 @@ async fn session_usage(
 /// Nobody tells when a session ends: it expires some time after its newest reading, and lives again with the next one.
 #[utoipa::path(
     get, path = "/session/{sessionId}/info", tag = "Sessions",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(("sessionId" = String, Path, description = "As the `counters` of its records name it")),
     responses((status = 200, description = "What is known of it", body = SessionInfoBody,
                example = json!({"session_id": "s-1", "iccid": "8941000000000000001", "data_used_bytes": 3_000,

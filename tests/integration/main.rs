@@ -31,6 +31,7 @@ mod layering;
 mod maintenance;
 mod migrations;
 mod mosquitto;
+mod openapi;
 mod outage;
 mod pipeline;
 mod quarantine;

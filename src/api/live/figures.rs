@@ -70,7 +70,7 @@ pub(super) fn body(stats: &DashboardStats, now: DateTime<Utc>) -> Bytes {
 /// For those who poll; at most a few seconds old, and during an outage of the database up to 30 seconds.
 #[utoipa::path(
     get, path = "/api/dashboard/stats", tag = "Live figures",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     responses((status = 200, description = "Figures of the tenant", body = LiveFigures)),
 )]
 pub(super) async fn show(

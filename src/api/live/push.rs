@@ -21,7 +21,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A client that is too slow gets the newest figures only.
 #[utoipa::path(
     get, path = "/api/live/dashboard", tag = "Live figures",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = LiveFigures)),
 )]
 pub(super) async fn stream(

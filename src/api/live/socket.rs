@@ -34,7 +34,7 @@ struct Request {
 /// of another tenant is refused and the connection closed with 1008.
 #[utoipa::path(
     get, path = "/ws", tag = "Live figures",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     responses((status = 101, description = "The WebSocket is open")),
 )]
 pub(super) async fn connect(

@@ -100,7 +100,7 @@ enum Granularity {
 }
 
 /// Usage of a SIM by hours, days or months, as far as it is rolled up
-#[utoipa::path(get, path = "/api/v1/sims/{id}/usage/history", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/v1/sims/{id}/usage/history", tag = "SIMs", security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(("id" = String, Path, description = "simId or ICCID"),
            ("granularity" = Option<String>, Query, description = "hourly (31 days at most), daily (400 days, the default) or monthly (60 months)"),
            ("start" = Option<String>, Query, description = "A date, which counts whole, or a time; without it, 24 hours, 30 days or 12 months up to the end"),

@@ -62,7 +62,7 @@ pub(super) struct RowError {
 ///
 /// CSV with a header of snake_case or camelCase names, or one JSON object a line. What is missing, empty or null leaves what
 /// is stored. A file that is too large, or breaks off, may have been stored in part: it can be sent again.
-#[utoipa::path(post, path = "/api/v1/sims/import", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(post, path = "/api/v1/sims/import", tag = "SIMs", security(("bearer" = ["sims:write"]), ("apiKey" = ["sims:write"])),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
     responses((status = 200, body = ImportReport, description = "The file was read")))]
 pub(super) async fn import(

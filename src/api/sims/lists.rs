@@ -136,7 +136,7 @@ struct Source {
 }
 
 /// SIMs by ICCID: all of them, or with `limit` a page
-#[utoipa::path(get, path = "/api/v1/provisioned-sims", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/v1/provisioned-sims", tag = "SIMs", security(("bearer" = ["sims:read"]), ("apiKey" = ["sims:read"])),
     params(("limit" = Option<i64>, Query, minimum = 1, maximum = 10_000, description = "SIMs at most; without it, all"),
            ("cursor" = Option<String>, Query, description = "nextCursor of the page before")),
     responses((status = 200, body = ProvisionedList, description = "SIMs in the order of their ICCIDs")))]
@@ -149,7 +149,7 @@ pub(super) async fn provisioned_sims(
 }
 
 /// SIMs by ICCID with carrier, plan and usage of the current cycle: all of them, or with `limit` a page
-#[utoipa::path(get, path = "/api/simcards", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/simcards", tag = "SIMs", security(("bearer" = ["sims:read"]), ("apiKey" = ["sims:read"])),
     params(("limit" = Option<i64>, Query, minimum = 1, maximum = 10_000, description = "SIMs at most; without it, all"),
            ("cursor" = Option<String>, Query, description = "nextCursor of the page before")),
     responses((status = 200, body = CardList, description = "SIMs in the order of their ICCIDs")))]

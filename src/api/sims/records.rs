@@ -90,7 +90,7 @@ impl From<StoredRecord> for Record {
 }
 
 /// Records of a SIM, newest first, page by page; a page shows nothing twice and leaves nothing out, whatever comes in meanwhile
-#[utoipa::path(get, path = "/api/v1/sims/{id}/usage/records", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/v1/sims/{id}/usage/records", tag = "SIMs", security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(("id" = String, Path, description = "simId or ICCID"),
            ("limit" = Option<i64>, Query, minimum = 1, maximum = 1_000, description = "Records at most, 100 by default"),
            ("cursor" = Option<String>, Query, description = "nextCursor of the page before")),

@@ -87,7 +87,7 @@ impl From<InventorySim> for Sim {
 }
 
 /// A SIM of the inventory
-#[utoipa::path(get, path = "/api/v1/sims/{id}", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/v1/sims/{id}", tag = "SIMs", security(("bearer" = ["sims:read"]), ("apiKey" = ["sims:read"])),
     params(("id" = String, Path, description = "simId or ICCID")),
     responses((status = 200, body = Sim, description = "The SIM as it is now")))]
 pub(super) async fn show(
@@ -100,7 +100,7 @@ pub(super) async fn show(
 }
 
 /// Add a SIM; records that came before it count in its cycles from then on
-#[utoipa::path(post, path = "/api/v1/sims", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(post, path = "/api/v1/sims", tag = "SIMs", security(("bearer" = ["sims:write"]), ("apiKey" = ["sims:write"])),
     request_body(content = SimFields, description = "iccid is required"),
     responses((status = 201, body = Sim, description = "Added", headers(("Location" = String, description = "Path of the SIM"))),
               (status = 409, description = "The ICCID is in use already; code CONFLICT")))]
@@ -120,7 +120,7 @@ pub(super) async fn create(
 /// Change a SIM: what is missing stays, null clears
 ///
 /// Another carrier or plan counts for usage from now on, another cycle day from the end of the newest cycle on.
-#[utoipa::path(patch, path = "/api/v1/sims/{id}", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(patch, path = "/api/v1/sims/{id}", tag = "SIMs", security(("bearer" = ["sims:write"]), ("apiKey" = ["sims:write"])),
     params(("id" = String, Path, description = "simId or ICCID")),
     request_body = SimFields,
     responses((status = 200, body = Sim, description = "The SIM as it is now")))]

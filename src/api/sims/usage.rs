@@ -100,7 +100,7 @@ impl From<CycleUsage> for SimUsage {
 }
 
 /// Usage of a SIM in a billing cycle; zeros and the bounds of the cycle where nothing was used
-#[utoipa::path(get, path = "/api/v1/sims/{id}/usage", tag = "SIMs", security(("bearer" = []), ("apiKey" = [])),
+#[utoipa::path(get, path = "/api/v1/sims/{id}/usage", tag = "SIMs", security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(("id" = String, Path, description = "simId or ICCID"),
            ("cycle" = Option<String>, Query, description = "current (the default), or the month in which the cycle begins, such as 2026-11")),
     responses((status = 200, body = SimUsage, description = "Every record that was acknowledged counts")))]

@@ -48,7 +48,7 @@ struct RecordError {
 /// or within the batch, count as processed. Answered after COMMIT; after a 503 send the batch again.
 #[utoipa::path(
     post, path = "/api/v1/usage/batch", tag = "Ingestion",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:write"]), ("apiKey" = ["usage:write"])),
     params(IdempotencyHeader),
     request_body = UsageBatchBody,
     responses(

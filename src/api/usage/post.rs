@@ -43,7 +43,7 @@ enum Acceptance {
 /// 503 send it again: a record that was taken over before the outage may be stored by then, and is a DUPLICATE.
 #[utoipa::path(
     post, path = "/api/v1/usage", tag = "Ingestion",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:write"]), ("apiKey" = ["usage:write"])),
     params(IdempotencyHeader),
     request_body = UsageRecordBody,
     responses(

@@ -94,7 +94,7 @@ struct NewCycle {
 /// same answer.
 #[utoipa::path(
     post, path = "/api/v1/usage/reset", tag = "Ingestion",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:write"]), ("apiKey" = ["usage:write"])),
     params(IdempotencyHeader),
     request_body = CycleResetBody,
     responses(
