@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, TestApi, sent};
 use crate::harness::database::{TestDatabase, sim};
+use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, record_at, time};
 
 const ICCID: &str = "8941000000000000001";
@@ -175,14 +176,21 @@ async fn after_a_reset_cycles_go_on_rolling_by_themselves() {
             "2027-02 02-01 00:00:00 03-01 00:00:00 0 current",
         ]
     );
-    // Back to January, which goes on for some days: February is still to come.
+    // Ahead to March and back to January, which goes on for some days: February and March are still to come.
     let later = TestApi::start_at(&database, "2027-02-15T00:00:00Z").await;
+    let ahead = reset("2027-03", "2027-03-01T00:00:00Z", "2027-04-01T00:00:00Z");
+    let answer = later.post_as(&key, PATH, &ahead).await;
+    assert_eq!((answer.status, answer.json()), (200, done(&ahead, Some(("2027-02", usage(0))))));
     let body = reset("2027-01", "2027-01-01T00:00:00Z", "2027-02-20T00:00:00Z");
     let answer = later.post_as(&key, PATH, &body).await;
     assert_eq!((answer.status, answer.json()), (200, done(&body, Some(("2026-12", usage(0))))));
     assert_eq!(
         cycles(&database).await[3..],
-        ["2027-01 01-01 00:00:00 02-20 00:00:00 0 current", "2027-02 02-20 00:00:00 03-01 00:00:00 0",]
+        [
+            "2027-01 01-01 00:00:00 02-20 00:00:00 0 current",
+            "2027-02 02-20 00:00:00 03-01 00:00:00 0",
+            "2027-03 03-01 00:00:00 04-01 00:00:00 0",
+        ]
     );
     assert_eq!(roll("2027-02-20T00:00:00Z").await, 1);
     assert_eq!(roll("2027-03-01T00:00:00Z").await, 1);
@@ -261,6 +269,21 @@ async fn resets_and_records_at_once_leave_one_chain() {
     }
     cycles(&database).await;
     assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 131);
+    api.close().await;
+}
+
+/// Catches bounds that move between the moment at which a batch looks for the cycle of a record and its COMMIT.
+#[tokio::test]
+async fn a_reset_waits_for_the_batches_that_are_under_way() {
+    let (database, api, key) = with_records(NOW).await;
+    database.run("BEGIN; SELECT pg_advisory_xact_lock_shared(hashtext('simbridge.inventory'))").await;
+    let request = api.request(Method::POST, PATH).bearer_auth(&key).json(&december());
+    let post = tokio::spawn(sent(request));
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND NOT l.granted";
+    eventually("it waits", async || (database.number(waiting).await == 1).then_some(())).await;
+    database.run("COMMIT").await;
+    assert_eq!(post.await.expect("it ends").status, 200);
     api.close().await;
 }
 
