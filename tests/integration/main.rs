@@ -11,6 +11,7 @@ mod api_idempotency;
 mod api_keys;
 mod api_live;
 mod api_reset;
+mod api_reset_zones;
 mod api_sessions;
 mod api_usage;
 mod api_sims;
