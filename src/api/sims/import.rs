@@ -122,6 +122,7 @@ async fn store(
 ) -> Result<(), ApiError> {
     let Chunk { rows, mut faults, repeated, last_line } = chunk;
     let (lines, rows): (Vec<u64>, Vec<SimRow>) = rows.into_iter().unzip();
+    report.rows_received += (rows.len() + faults.len()) as u64 + repeated;
     if !rows.is_empty() {
         let now = state.clock.now();
         let (imported, foreign) = state.store.import_own_sims(tenant, &rows, now).await?;
@@ -136,7 +137,6 @@ async fn store(
         faults.sort_by_key(|fault| fault.line);
     }
     report.failed += faults.len() as u64;
-    report.rows_received += (rows.len() + faults.len()) as u64 + repeated;
     report.last_line = last_line;
     let room = ERRORS_AT_MOST - report.errors.len();
     let errors =
