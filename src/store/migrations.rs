@@ -36,6 +36,7 @@ static MIGRATIONS: [Migration; 14] = [
     migration!(10, "retention"),
     migration!(11, "api_keys"),
     migration!(12, "http_ingestion"),
+    migration!(13, "sim_lists"),
     migration!(14, "consumption"),
     migration!(18, "live_figures"),
 ];

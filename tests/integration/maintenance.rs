@@ -90,3 +90,20 @@ async fn the_bridge_gives_up_what_is_old_and_makes_invoices_soon_after_its_start
     assert!(bridge.log().iter().any(|line| line.contains("raw records from before the floor are gone")));
     assert_eq!(bridge.terminate().await, Some(0));
 }
+
+/// Catches two sessions that both find a partition missing: the second one remembered that while it waited for the first.
+#[tokio::test]
+async fn partitions_of_rollups_are_made_once_when_two_sessions_need_them() {
+    let database = TestDatabase::new().await;
+    let [first, second] =
+        [connect(&database.another_config()).await, connect(&database.another_config()).await];
+    let make = "SELECT ensure_rollup_partitions('2031-05-01', '2031-06-30')";
+    first.batch_execute("BEGIN").await.expect("a transaction");
+    assert_eq!(first.query_one(make, &[]).await.expect("partitions").get::<_, i32>(0), 2);
+    let waiting =
+        tokio::spawn(async move { second.query_one(make, &[]).await.map(|row| row.get::<_, i32>(0)) });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("a session that waits", async || (database.number(waits).await == 1).then_some(())).await;
+    first.batch_execute("COMMIT").await.expect("is committed");
+    assert_eq!(waiting.await.expect("a task").expect("nothing is made twice"), 0);
+}
