@@ -65,7 +65,7 @@ COMMENT ON FUNCTION day_begins IS 'First moment of a day in a time zone';
 
 CREATE FUNCTION active_sims(tenant integer, first date, last date, networks text[])
 RETURNS TABLE (carrier_id integer, chunk integer, sims bit(2048))
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE ROWS 100 AS $$
     WITH months AS (
         SELECT m::date AS month, greatest(m::date, first) AS from_day, (m + interval '1 month')::date AS next,
                least((m + interval '1 month')::date - 1, last) AS to_day
@@ -93,7 +93,8 @@ COMMENT ON FUNCTION active_sims IS 'SIMs with usage from day to day, by carrier,
 
 CREATE FUNCTION usage_of_days(tenant integer, first date, last date, iccids text[], networks text[])
 RETURNS TABLE (total_bytes numeric, cost numeric, sims bigint)
-LANGUAGE plpgsql STABLE AS $$
+-- Without ROWS a join of three of them is taken for a thousand million rows, and compiled for longer than it runs.
+LANGUAGE plpgsql STABLE ROWS 1 SET jit = off AS $$
 BEGIN
     IF iccids IS NULL THEN
         RETURN QUERY
@@ -119,7 +120,7 @@ COMMENT ON FUNCTION usage_of_days IS
 
 CREATE FUNCTION usage_of_carriers(tenant integer, first date, last date, iccids text[], networks text[])
 RETURNS TABLE (carrier_id integer, total_bytes numeric, cost numeric, sims bigint)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE ROWS 10 SET jit = off AS $$
 BEGIN
     IF iccids IS NULL THEN
         RETURN QUERY
@@ -144,41 +145,62 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION usage_of_carriers IS 'The same by carrier, 0 without one';
 
+-- Rows of a network that are many more than are asked for: read in the order of the ICCIDs, it ends after those. The planner
+-- would read, group and sort all of them.
+CREATE FUNCTION first_details_of_day(tenant integer, day date, network text, after_iccid text, at_most bigint)
+RETURNS TABLE (sim text, total_bytes numeric, latest_event_at timestamptz)
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashagg = off AS $$
+    SELECT u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
+    WHERE u.tenant_id = tenant AND u.mccmnc = network AND u.usage_date = day AND u.iccid > after_iccid
+    GROUP BY u.iccid ORDER BY u.iccid LIMIT at_most
+$$;
+
+CREATE FUNCTION first_details_of_days(tenant integer, first date, last date, network text, after_iccid text, at_most bigint)
+RETURNS TABLE (sim text, total_bytes numeric, latest_event_at timestamptz)
+LANGUAGE sql STABLE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashagg = off AS $$
+    SELECT u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
+    WHERE u.tenant_id = tenant AND u.mccmnc = network AND u.usage_date >= first AND u.usage_date <= last AND u.iccid > after_iccid
+    GROUP BY u.iccid ORDER BY u.iccid LIMIT at_most
+$$;
+
 CREATE FUNCTION usage_details(tenant integer, firsts date[], lasts date[], iccids text[], networks text[],
                               after_network text, after_iccid text, at_most bigint)
 RETURNS TABLE (period integer, network text, sim text, total_bytes numeric, latest_event_at timestamptz)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE ROWS 10000 SET jit = off AS $$
 DECLARE
+    found     record;
+    begins    text;
     left_over bigint := at_most;
     returned  bigint;
 BEGIN
     -- Period after period and network after network, so that it ends as soon as it has enough rows.
     FOR n IN 1 .. cardinality(firsts) LOOP
-        FOR network IN
-            SELECT DISTINCT u.mccmnc FROM daily_network_usage u
+        FOR found IN
+            SELECT u.mccmnc, sum(u.active_sim_count) AS rows FROM daily_network_usage u
             WHERE u.tenant_id = tenant AND u.usage_date >= firsts[n] AND u.usage_date <= lasts[n]
-              AND (networks IS NULL OR u.mccmnc = ANY (networks)) ORDER BY 1
+              AND (networks IS NULL OR u.mccmnc = ANY (networks))
+              AND (n > 1 OR u.mccmnc >= after_network COLLATE "C")
+            GROUP BY u.mccmnc ORDER BY u.mccmnc
         LOOP
             EXIT WHEN left_over <= 0;
-            CONTINUE WHEN n = 1 AND network < after_network COLLATE "C";
-            IF iccids IS NOT NULL THEN
+            begins := CASE WHEN n = 1 AND found.mccmnc = after_network COLLATE "C" THEN after_iccid ELSE '' END;
+            IF iccids IS NULL AND found.rows > 2 * left_over AND firsts[n] = lasts[n] THEN
+                RETURN QUERY SELECT n, found.mccmnc, d.*
+                FROM first_details_of_day(tenant, firsts[n], found.mccmnc, begins, left_over) AS d;
+            ELSIF iccids IS NULL AND found.rows > 2 * left_over THEN
+                RETURN QUERY SELECT n, found.mccmnc, d.*
+                FROM first_details_of_days(tenant, firsts[n], lasts[n], found.mccmnc, begins, left_over) AS d;
+            ELSIF iccids IS NULL THEN
                 RETURN QUERY
-                SELECT n, network, u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
-                WHERE u.tenant_id = tenant AND u.mccmnc = network AND u.iccid = ANY (iccids)
-                  AND u.usage_date >= firsts[n] AND u.usage_date <= lasts[n]
-                  AND (n > 1 OR network > after_network COLLATE "C" OR u.iccid > after_iccid)
-                GROUP BY u.iccid ORDER BY u.iccid LIMIT left_over;
-            ELSIF firsts[n] = lasts[n] THEN
-                RETURN QUERY
-                SELECT n, network, u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
-                WHERE u.tenant_id = tenant AND u.mccmnc = network AND u.usage_date = firsts[n]
-                  AND u.iccid > CASE WHEN n = 1 AND network = after_network COLLATE "C" THEN after_iccid ELSE '' END
+                SELECT n, found.mccmnc, u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
+                WHERE u.tenant_id = tenant AND u.mccmnc = found.mccmnc AND u.usage_date >= firsts[n]
+                  AND u.usage_date <= lasts[n] AND u.iccid > begins
                 GROUP BY u.iccid ORDER BY u.iccid LIMIT left_over;
             ELSE
                 RETURN QUERY
-                SELECT n, network, u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
-                WHERE u.tenant_id = tenant AND u.mccmnc = network AND u.usage_date >= firsts[n] AND u.usage_date <= lasts[n]
-                  AND u.iccid > CASE WHEN n = 1 AND network = after_network COLLATE "C" THEN after_iccid ELSE '' END
+                SELECT n, found.mccmnc, u.iccid, sum(u.total_bytes), max(u.latest_event_at) FROM sim_daily_usage u
+                WHERE u.tenant_id = tenant AND u.mccmnc = found.mccmnc AND u.usage_date >= firsts[n]
+                  AND u.usage_date <= lasts[n] AND u.iccid = ANY (iccids) AND u.iccid > begins
                 GROUP BY u.iccid ORDER BY u.iccid LIMIT left_over;
             END IF;
             GET DIAGNOSTICS returned = ROW_COUNT;

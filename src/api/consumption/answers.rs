@@ -1,10 +1,19 @@
 //! Answers that were given before, for as long as nothing that they show changed.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::sync::OnceCell;
 
 use crate::domain::TenantId;
@@ -24,7 +33,64 @@ pub(crate) struct Answers {
 struct Kept {
     standing: Standing,
     /// Filled by whoever asks first; the others wait for it.
-    body: Arc<OnceCell<Bytes>>,
+    answer: Arc<OnceCell<Answer>>,
+}
+
+/// Shorter ones fit into a packet or two.
+const GZIP_FROM_BYTES: usize = 2_048;
+
+/// A body of JSON, also compressed: for a long one that takes longer than everything else, so it is done once.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) plain: Bytes,
+    gzip: Option<Bytes>,
+}
+
+impl Answer {
+    async fn of(plain: Bytes) -> Result<Self, ApiError> {
+        if plain.len() < GZIP_FROM_BYTES {
+            return Ok(Self { plain, gzip: None });
+        }
+        let compress = move || {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            let packed = encoder.write_all(&plain).and_then(|()| encoder.finish());
+            packed.map(|packed| Self { plain, gzip: Some(packed.into()) })
+        };
+        match tokio::task::spawn_blocking(compress).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err(ApiError::Internal),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.plain.len() + self.gzip.as_ref().map_or(0, Bytes::len)
+    }
+
+    pub(super) fn respond(self, gzip: AcceptsGzip) -> Response {
+        let kind = (header::CONTENT_TYPE, "application/json");
+        match self.gzip.filter(|_| gzip.0) {
+            Some(packed) => {
+                let headers = [kind, (header::CONTENT_ENCODING, "gzip"), (header::VARY, "accept-encoding")];
+                (headers, Body::from(packed)).into_response()
+            }
+            None => ([kind], Body::from(self.plain)).into_response(),
+        }
+    }
+}
+
+/// Extractor: whether the client named gzip among what it can unpack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AcceptsGzip(bool);
+
+impl<S: Sync> FromRequestParts<S> for AcceptsGzip {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let named = parts.headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+        let mut codings = named.flat_map(|value| value.split(','));
+        // With a weight, possibly 0, the layer around all answers decides.
+        Ok(Self(codings.any(|coding| coding.trim().eq_ignore_ascii_case("gzip"))))
+    }
 }
 
 impl Answers {
@@ -39,25 +105,25 @@ impl Answers {
         route: &str,
         question: impl Debug,
         make: impl FnOnce() -> Made,
-    ) -> Result<(Bytes, bool), ApiError> {
+    ) -> Result<(Answer, bool), ApiError> {
         let key = format!("{} {route} {question:?}", tenant.0);
-        let body = self.slot(key, standing);
-        if let Some(known) = body.get() {
+        let answer = self.slot(key, standing);
+        if let Some(known) = answer.get() {
             return Ok((known.clone(), true));
         }
-        let made = body.get_or_try_init(make).await?.clone();
+        let made = answer.get_or_try_init(async || Answer::of(make().await?).await).await?.clone();
         self.bound();
         Ok((made, false))
     }
 
-    fn slot(&self, key: String, standing: &Standing) -> Arc<OnceCell<Bytes>> {
+    fn slot(&self, key: String, standing: &Standing) -> Arc<OnceCell<Answer>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.get(&key) {
-            Some(known) if known.standing == *standing => known.body.clone(),
+            Some(known) if known.standing == *standing => known.answer.clone(),
             _ => {
-                let body = Arc::<OnceCell<Bytes>>::default();
-                kept.insert(key, Kept { standing: standing.clone(), body: body.clone() });
-                body
+                let answer = Arc::<OnceCell<Answer>>::default();
+                kept.insert(key, Kept { standing: standing.clone(), answer: answer.clone() });
+                answer
             }
         }
     }
@@ -66,7 +132,8 @@ impl Answers {
     fn bound(&self) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // What the table itself takes is counted roughly.
-        let size = |(key, kept): (&String, &Kept)| key.len() + 300 + kept.body.get().map_or(0, Bytes::len);
+        let size =
+            |(key, kept): (&String, &Kept)| key.len() + 300 + kept.answer.get().map_or(0, Answer::size);
         if kept.iter().map(size).sum::<usize>() > self.max_bytes {
             kept.clear();
         }

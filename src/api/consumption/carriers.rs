@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,9 +12,10 @@ use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
 use super::super::error::ApiError;
 use super::super::query::Query;
+use super::answers::{AcceptsGzip, Answer};
 use super::number::Whole;
 use super::trends::body;
-use super::{csv, json, question};
+use super::{csv, question};
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Carriers {
@@ -77,9 +77,10 @@ struct Carrier {
 pub(super) async fn show(
     caller: Allowed<ReadConsumption>,
     State(state): State<ApiState>,
+    gzip: AcceptsGzip,
     query: Query,
 ) -> Result<Response, ApiError> {
-    Ok(json(answer(&state, caller.0.tenant, query).await?))
+    Ok(answer(&state, caller.0.tenant, query).await?.respond(gzip))
 }
 
 /// Usage by carrier as CSV
@@ -100,10 +101,10 @@ pub(super) async fn export(
     query: Query,
 ) -> Result<Response, ApiError> {
     let body = answer(&state, caller.0.tenant, query).await?;
-    csv::of_answer("carriers.csv", &csv::CARRIERS, &body)
+    csv::of_answer("carriers.csv", &csv::CARRIERS, &body.plain)
 }
 
-async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<Bytes, ApiError> {
+async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<Answer, ApiError> {
     let standing = state.store.consumption_standing(tenant, state.clock.now()).await?;
     let (scope, _) = question::scope(&mut query, &standing);
     query.finish()?;

@@ -12,7 +12,7 @@ use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
 use super::super::error::ApiError;
 use super::super::query::Query;
-use super::json;
+use super::answers::AcceptsGzip;
 use super::number::Whole;
 use super::question::{self, Granularity};
 use super::trends::body;
@@ -95,6 +95,7 @@ struct KpiPeriod {
 pub(super) async fn show(
     caller: Allowed<ReadConsumption>,
     State(state): State<ApiState>,
+    gzip: AcceptsGzip,
     mut query: Query,
 ) -> Result<Response, ApiError> {
     let tenant = caller.0.tenant;
@@ -107,7 +108,7 @@ pub(super) async fn show(
         let figures = state.store.kpis(tenant, &scope, days).await?;
         body(&shown(figures, &standing.currency, &scope))
     });
-    Ok(json(made.await?.0))
+    Ok(made.await?.0.respond(gzip))
 }
 
 fn shown(figures: Figures, currency: &str, scope: &Scope) -> Kpis {

@@ -12,10 +12,6 @@ mod places;
 mod question;
 mod trends;
 
-use axum::body::Body;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,8 +32,4 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(details::export))
         .routes(routes!(details::list_sims))
         .routes(routes!(invoices::show))
-}
-
-fn json(body: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
 }

@@ -11,9 +11,10 @@ use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
 use super::super::error::ApiError;
 use super::super::query::Query;
+use super::answers::AcceptsGzip;
 use super::number::Whole;
+use super::question;
 use super::trends::body;
-use super::{json, question};
 
 /// Points of a map at most.
 const PLACES_AT_MOST: usize = 10_000;
@@ -106,6 +107,7 @@ struct RegionUsage {
 pub(super) async fn show_sims(
     caller: Allowed<ReadConsumption>,
     State(state): State<ApiState>,
+    gzip: AcceptsGzip,
     mut query: Query,
 ) -> Result<Response, ApiError> {
     let tenant = caller.0.tenant;
@@ -118,7 +120,7 @@ pub(super) async fn show_sims(
         places.truncate(PLACES_AT_MOST);
         body(&SimPlaces { success: true, truncated, data: places.into_iter().map(sim_place).collect() })
     });
-    Ok(json(made.await?.0))
+    Ok(made.await?.0.respond(gzip))
 }
 
 /// Usage by place
@@ -138,6 +140,7 @@ pub(super) async fn show_sims(
 pub(super) async fn show_regions(
     caller: Allowed<ReadConsumption>,
     State(state): State<ApiState>,
+    gzip: AcceptsGzip,
     mut query: Query,
 ) -> Result<Response, ApiError> {
     let tenant = caller.0.tenant;
@@ -150,7 +153,7 @@ pub(super) async fn show_regions(
         regions.truncate(REGIONS_AT_MOST);
         body(&Regions { success: true, truncated, data: regions.into_iter().map(region).collect() })
     });
-    Ok(json(made.await?.0))
+    Ok(made.await?.0.respond(gzip))
 }
 
 fn sim_place(place: Place) -> SimPlace {

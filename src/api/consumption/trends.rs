@@ -14,9 +14,10 @@ use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
 use super::super::error::ApiError;
 use super::super::query::Query;
+use super::answers::{AcceptsGzip, Answer};
+use super::csv;
 use super::number::Whole;
 use super::question::{self, Chart, Granularity};
-use super::{csv, json};
 
 /// Points of a chart, oldest first, without gaps.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,9 +84,10 @@ struct TrendPoint {
 pub(super) async fn show(
     caller: Allowed<ReadConsumption>,
     State(state): State<ApiState>,
+    gzip: AcceptsGzip,
     query: Query,
 ) -> Result<Response, ApiError> {
-    Ok(json(answer(&state, caller.0.tenant, query).await?))
+    Ok(answer(&state, caller.0.tenant, query).await?.respond(gzip))
 }
 
 /// Usage over time as CSV
@@ -107,10 +109,10 @@ pub(super) async fn export(
     query: Query,
 ) -> Result<Response, ApiError> {
     let body = answer(&state, caller.0.tenant, query).await?;
-    csv::of_answer("trends.csv", &csv::TRENDS, &body)
+    csv::of_answer("trends.csv", &csv::TRENDS, &body.plain)
 }
 
-async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<Bytes, ApiError> {
+async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<Answer, ApiError> {
     let now = state.clock.now();
     let standing = state.store.consumption_standing(tenant, now).await?;
     let chosen = query.choice("granularity", &question::TREND_GRANULARITIES);

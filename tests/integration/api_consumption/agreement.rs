@@ -145,7 +145,7 @@ async fn all_panels_agree_to_the_byte() {
         assert_same_rows(&get("trends.csv").await.text, &get("trends").await.json());
         assert_same_rows(&get("carriers.csv").await.text, &get("carriers").await.json());
         let sims = kpis["data"]["activeSims"]["value"].as_i64();
-        let whole = get(&format!("trends?granularity=daily")).await.json();
+        let whole = get("trends?granularity=daily").await.json();
         let most =
             whole["data"].as_array().expect("points").iter().filter_map(|p| p["simCount"].as_i64()).max();
         // Zero is an amount that a record may have; a SIM with nothing else had no usage.

@@ -4,6 +4,7 @@ mod agreement;
 mod calendar;
 mod faults;
 mod keeping;
+mod pages;
 mod panels;
 mod plans;
 mod portal;

@@ -1,0 +1,181 @@
+//! How fast the consumption page is answered.
+//!
+//! `cargo bench --bench api` spreads `BENCH_RECORDS` (default 10000000) of `BENCH_SIMS` (default 100000) over the six months
+//! up to today, rolls them up, starts the program, and asks each endpoint without a filter, by serving network and by SIM:
+//! `BENCH_REQUESTS` (default 2000) times each by 16 clients, every one over a connection of its own that it keeps. Printed for
+//! each: the first answer, which nobody asked for before, and the median and the 99th percentile of the others.
+//!
+//! With `SIMBRIDGE__HTTP__CONSUMPTION_CACHE_MAX_BYTES=0` no answer is kept, so every one is computed; those who ask for the same
+//! at the same time still share one.
+//!
+//! Environment: as for `ingest`.
+
+#[path = "../ingest/database.rs"]
+#[allow(dead_code, reason = "other benches measure more of it")]
+mod database;
+#[path = "../ingest/program.rs"]
+#[allow(dead_code, reason = "other benches measure more of it")]
+mod program;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{Days, Months, NaiveDate};
+use reqwest::Client;
+use simbridge::api::{hash_key, make_key};
+use simbridge::domain::Clock;
+use simbridge::store::rollups::Lock;
+use tokio_postgres::Client as Postgres;
+
+use database::{BenchDatabase, BenchServer};
+use program::Program;
+
+const LIMIT: Duration = Duration::from_secs(600);
+const CLIENTS: usize = 16;
+const DAYS: u16 = 180;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let (sims, records) = (number("BENCH_SIMS", 100_000), number("BENCH_RECORDS", 10_000_000));
+    let server = BenchServer::start().await;
+    let database = server.database(sims).await;
+    let postgres = database.connect().await;
+    let now = Clock::System.now();
+    database.store.ensure_partitions(now, u64::from(DAYS) + 31).await.expect("partitions can be made");
+    let started = Instant::now();
+    fill(&postgres, records).await;
+    roll_up(&database).await;
+    postgres.batch_execute("VACUUM ANALYZE").await.expect("it runs");
+    println!(
+        "{records} records of {sims} SIMs over {DAYS} days, made and rolled up in {:.0?}",
+        started.elapsed()
+    );
+
+    let program = Program::start(&database).await;
+    let key = make_key();
+    let unlimited = HashMap::from([("reading".to_owned(), 0)]);
+    let granted = ["consumption:read".parse().expect("a permission")];
+    let added = database.store.add_api_key("default", "bench", &hash_key(&key), &granted, &unlimited).await;
+    added.expect("it is stored").expect("the tenant exists");
+    let sim = postgres.query_one("SELECT iccid FROM sim_numbers ORDER BY iccid LIMIT 1", &[]).await;
+    let sim: String = sim.expect("a SIM").get(0);
+    let requests = number("BENCH_REQUESTS", 2_000);
+    println!("{:64} {:>10} {:>10} {:>10} {:>10}", "", "first", "p50", "p99", "bytes");
+    for path in paths(now.date_naive()) {
+        for filter in ["", "mccmnc=22801", &format!("imsi={sim}")] {
+            if !filter.is_empty() && path.starts_with("invoices") {
+                continue;
+            }
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let url = format!("http://{}/api/consumption/{path}{separator}{filter}", program.http);
+            let told = measure(&url, &key, requests).await;
+            println!("{:64} {told}", format!("{path} {filter}"));
+        }
+    }
+    println!("RSS of simbridge {} MB", program.memory_mb());
+}
+
+/// What the page asks for, with its own ranges and with long ones.
+fn paths(today: NaiveDate) -> Vec<String> {
+    let days = |days| format!("start_date={}&end_date={today}", today - Days::new(days));
+    let half_year = format!("start_date={}&end_date={today}", today - Months::new(6));
+    vec![
+        "kpis".into(),
+        format!("kpis?{half_year}"),
+        "trends".into(),
+        "trends?granularity=24h".into(),
+        "trends?granularity=daily".into(),
+        "trends?granularity=weekly".into(),
+        format!("trends?granularity=daily&{half_year}"),
+        "carriers".into(),
+        format!("carriers?{half_year}"),
+        "carrier-locations".into(),
+        "regional".into(),
+        format!("usage-details?granularity=daily&{}", days(6)),
+        format!("usage-details?granularity=monthly&{half_year}"),
+        "invoices".into(),
+    ]
+}
+
+/// Records as they would have come, about as many of every SIM, month by month, in writes of 5,000 with their markers.
+async fn fill(postgres: &Postgres, records: usize) {
+    let sql = "WITH sims AS MATERIALIZED (
+                   SELECT row_number() OVER (ORDER BY s.iccid) - 1 AS n, s.iccid, s.sim_id, s.carrier_id,
+                          s.rate_plan_id
+                   FROM provisioned_sims s)
+               INSERT INTO usage_records (write_id, period_start, period_end, data_upload_bytes, data_download_bytes,
+                   total_bytes, key_tenant_id, tenant_id, carrier_id, rate_plan_id, iccid, record_id, sim_id, cycle_id, mccmnc)
+               SELECT turn / 5000, at, at + interval '5 minutes', 1000 + turn % 777, 3000 + turn % 999,
+                   4000 + turn % 777 + turn % 999, 1, 1, carrier_id, rate_plan_id, iccid, 'r' || turn, sim_id,
+                   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM'), CASE WHEN n % 3 = 0 THEN '22801' ELSE '22802' END
+               FROM generate_series($1::bigint, $2::bigint - 1) AS turn
+               CROSS JOIN LATERAL (SELECT date_trunc('day', now(), 'UTC') - $4::integer * interval '1 day'
+                                          + turn * ($4::integer * interval '1 day' / $3::bigint) AS at) AS t
+               JOIN sims ON n = turn * 7919 % (SELECT count(*) FROM provisioned_sims)";
+    let (records, step) = (records as i64, 1_000_000);
+    for from in (0..records).step_by(step as usize) {
+        let to = (from + step).min(records);
+        let days = i32::from(DAYS);
+        postgres.execute(sql, &[&from, &to, &records, &days]).await.expect("records");
+    }
+    let mark = "INSERT INTO rollup_markers (write_id, period_from, period_to, record_count)
+                SELECT write_id, min(period_start), max(period_start), count(*) FROM usage_records
+                GROUP BY write_id ORDER BY write_id";
+    postgres.execute(mark, &[]).await.expect("markers");
+}
+
+async fn roll_up(database: &BenchDatabase) {
+    loop {
+        let done = database.store.roll_up(100_000, LIMIT, Lock::Wait).await.expect("a chunk");
+        if done.expect("nobody else has the lock").markers == 0 {
+            return;
+        }
+    }
+}
+
+/// The first answer, and the median and 99th percentile of those that many clients then ask for at once.
+async fn measure(url: &str, key: &str, requests: usize) -> String {
+    // A client of its own is a connection of its own.
+    let client = || Client::builder().no_proxy().pool_max_idle_per_host(1).build().expect("a client");
+    let (first, bytes) = ask(&client(), url, key).await;
+    let next = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (client, next, url, key) = (client(), next.clone(), url.to_owned(), key.to_owned());
+            tokio::spawn(async move {
+                let mut took = Vec::new();
+                ask(&client, &url, &key).await; // connects
+                while next.fetch_add(1, Ordering::Relaxed) < requests {
+                    took.push(ask(&client, &url, &key).await.0);
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.await.expect("no panic"));
+    }
+    took.sort_unstable();
+    let ms = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1e3);
+    let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    format!("{:>10} {:>10} {:>10} {bytes:>10}", ms(first), ms(p50), ms(p99))
+}
+
+async fn ask(client: &Client, url: &str, key: &str) -> (Duration, usize) {
+    let sent = Instant::now();
+    let answer = client.get(url).bearer_auth(key).send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 200, "{url}");
+    let body = answer.bytes().await.expect("a body");
+    (sent.elapsed(), body.len())
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
