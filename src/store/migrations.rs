@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 15] = [
+static MIGRATIONS: [Migration; 16] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -38,7 +38,8 @@ static MIGRATIONS: [Migration; 15] = [
     migration!(12, "http_ingestion"),
     migration!(13, "sim_lists"),
     migration!(14, "consumption"),
-    migration!(18, "live_figures"),
+    migration!(16, "faster_rollups"),
+    migration!(17, "live_figures"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -76,14 +76,14 @@ struct SimList {
     /// Whether the answer was made for somebody before; it is the same as a new one.
     #[schema(example = false)]
     cached: bool,
-    data: Vec<Sim>,
+    data: Vec<SimWithUsage>,
     /// There are more; ask for them with `limit` and `offset`.
     #[schema(example = false)]
     truncated: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Sim {
+struct SimWithUsage {
     /// The ICCID.
     #[schema(example = "8941000000000000009")]
     imsi: String,
@@ -266,7 +266,7 @@ pub(super) async fn list_sims(
         let mut iccids = state.store.iccids_with_usage(tenant, limit + 1, offset).await?;
         let truncated = iccids.len() as i64 > limit;
         iccids.truncate(limit as usize);
-        let data = iccids.into_iter().map(|imsi| Sim { imsi }).collect();
+        let data = iccids.into_iter().map(|imsi| SimWithUsage { imsi }).collect();
         body(&SimList { success: true, cached: false, data, truncated })
     });
     let (made, known) = made.await?;
