@@ -92,6 +92,12 @@ fn describe_errors(path: &str, operation: &mut Value) {
             operation["responses"][status]["content"] = content.clone();
         }
     }
+    let summary = operation["summary"].clone();
+    for (_, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
+        if answer["description"].as_str().is_none_or(str::is_empty) {
+            answer["description"] = summary.clone();
+        }
+    }
     // What a route describes beyond that, such as 409, has the same body.
     for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
         if status.as_str() >= "400" && answer["content"].is_null() {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, TestApi, sent};
 use crate::harness::database::{TestDatabase, sim};
-use crate::harness::pipeline::{TestPipeline, word};
 
 /// Open to everybody: they say whether the program works.
 const OPEN: [&str; 2] = ["/api/health", "/api/v1/health"];
@@ -110,7 +109,10 @@ async fn no_route_answers_without_a_key() {
 struct Belongings {
     tenant: String,
     key: String,
+    /// Of a SIM for which the others send records too: to them it is an unknown one.
     iccid: String,
+    /// Of a SIM that the others know nothing of.
+    hidden: String,
     sim_id: String,
     session: String,
 }
@@ -120,7 +122,7 @@ impl Belongings {
         [
             self.tenant.clone(),
             format!("{}-carrier-site", self.tenant),
-            self.iccid.clone(),
+            self.hidden.clone(),
             self.sim_id.clone(),
             format!("{}-source", self.tenant),
             self.session.clone(),
@@ -132,7 +134,7 @@ impl Belongings {
 async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belongings {
     let tenant = ["north", "south", "west"][number].to_owned();
     let id = database.tenant(&tenant, "UTC").await;
-    let iccid = format!("89410000000000077{number:02}");
+    let (iccid, hidden) = (format!("89410000000000077{number:02}"), format!("89410000000000088{number:02}"));
     let row = simbridge::store::sims::SimRow {
         location_name: Some(format!("{tenant}-carrier-site")),
         latitude: Some(47.0),
@@ -159,6 +161,11 @@ async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belong
         record["usage"] = json!({"totalBytes": 1_000 + number});
         records.push(record);
     }
+    let mut own = period.clone();
+    own["recordId"] = "own".into();
+    own["iccid"] = hidden.clone().into();
+    own["usage"] = json!({"totalBytes": 7});
+    records.push(own);
     let session = format!("{tenant}-session");
     let mut reading = period.clone();
     reading["recordId"] = "reading".into();
@@ -168,7 +175,7 @@ async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belong
     let batch = json!({"batchId": "shared", "records": records});
     let answer = api.post_as(&key, "/api/v1/usage/batch", &batch).await;
     assert_eq!((answer.status, &answer.json()["recordsFailed"]), (202, &json!(0)), "{}", answer.text);
-    Belongings { tenant, key, iccid, sim_id, session }
+    Belongings { tenant, key, iccid, hidden, sim_id, session }
 }
 
 /// Catches a query without its tenant, in any route that reads: each is asked by each tenant, with nothing, with the ids of its own and
@@ -189,7 +196,7 @@ async fn no_answer_shows_what_belongs_to_another_tenant() {
             for asked in &all {
                 let path = route.filled(&|name| value(name, asked));
                 let query = "?start_date=2026-01-01&end_date=2026-12-31&granularity=daily&imsi=";
-                for path in [path.clone(), format!("{path}{query}{}", asked.iccid)] {
+                for path in [path.clone(), format!("{path}{query}{}", asked.hidden)] {
                     let answer = api.get_as(&asking.key, &path).await;
                     assert!(answer.status < 500, "{path}: {answer:?}");
                     let foreign = all.iter().filter(|other| other.tenant != asking.tenant);
