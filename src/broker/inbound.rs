@@ -110,7 +110,7 @@ impl Connection {
         });
         let arrival =
             Arrival { answer, received, digest, payload_bytes: publish.payload.len(), reply_to: None };
-        if name.starts_with('$') {
+        if topic::is_reserved(name) {
             self.ignore(arrival);
             return Ok(());
         }
@@ -166,7 +166,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// Topics with `$` are the broker's own: clients cannot talk to each other on them (MQTT 5, 4.7.2).
+    /// Topics with `$` and those of alerts are the broker's own: clients cannot talk to each other on them (MQTT 5, 4.7.2).
     fn ignore(&mut self, arrival: Arrival) {
         self.hub.metrics.dropped("reserved_topic", 1);
         if arrival.answer.is_some() {
@@ -268,8 +268,8 @@ impl Connection {
 
     async fn send_reply(&mut self, mut slot: Slot) {
         let Some(to) = slot.reply_to.take() else { return };
-        let valid =
-            topic::is_valid_name(&to.topic, self.hub.config.max_topic_levels) && !to.topic.starts_with('$');
+        let valid = topic::is_valid_name(&to.topic, self.hub.config.max_topic_levels)
+            && !topic::is_reserved(&to.topic);
         if let Some(reply) = slot.outcome().and_then(|outcome| outcome.reply.clone()).filter(|_| valid) {
             self.hub.reply(self.client.tenant(), *to, reply).await;
         }

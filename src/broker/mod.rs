@@ -20,6 +20,7 @@ mod listener;
 pub mod metrics;
 mod outbound;
 mod publication;
+mod publisher;
 mod registry;
 mod reply;
 mod retained;
@@ -50,6 +51,7 @@ use fanout::Fanout;
 use filter_index::FilterIndex;
 use metrics::BrokerMetrics;
 use publication::Publication;
+pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
 
@@ -110,6 +112,11 @@ impl Broker {
             config,
         };
         Self { hub: Arc::new(hub) }
+    }
+
+    /// The way for the program's own messages to clients.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(&self.hub)
     }
 
     /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.

@@ -85,6 +85,15 @@ pub(super) fn is_literal(filter: &str) -> bool {
     !filter.contains(['+', '#'])
 }
 
+/// Whether only the broker itself publishes there: topics with `$`, and alerts, which nobody shall forge.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let of_alerts = || {
+        let sim = name.strip_prefix("simportal/sims/").and_then(|rest| rest.strip_suffix("/alerts"));
+        sim.is_some_and(|sim| !sim.contains('/'))
+    };
+    name.starts_with('$') || of_alerts()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

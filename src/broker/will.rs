@@ -33,7 +33,7 @@ impl Will {
         max_topic_levels: usize,
     ) -> Result<Self, Violation> {
         let topic = std::str::from_utf8(&will.topic).map_err(|_| Violation::TopicName)?;
-        if !topic::is_valid_name(topic, max_topic_levels) || topic.starts_with('$') {
+        if !topic::is_valid_name(topic, max_topic_levels) || topic::is_reserved(topic) {
             return Err(Violation::TopicName);
         }
         let given = properties.unwrap_or(LastWillProperties {
