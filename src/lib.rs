@@ -13,6 +13,7 @@ pub mod store;
 pub mod rollup;
 pub mod reconcile;
 pub mod replay;
+pub mod alerts;
 pub mod api;
 pub mod metrics;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::alerts::metrics::AlertMetrics;
 use crate::broker::metrics::BrokerMetrics;
 use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::QueueGauge;
@@ -55,6 +56,7 @@ pub struct Metrics {
     pub rollup: Arc<RollupMetrics>,
     pub reconcile: Arc<ReconcileMetrics>,
     pub retention: RetentionMetrics,
+    pub alerts: Arc<AlertMetrics>,
     /// Days for which partitions exist ahead.
     pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
     queue_messages: Gauge,
@@ -69,6 +71,7 @@ impl Metrics {
         let rollup = Arc::new(RollupMetrics::default());
         let reconcile = Arc::new(ReconcileMetrics::default());
         let retention = RetentionMetrics::default();
+        let alerts = Arc::new(AlertMetrics::default());
         let partition_runway_days = Gauge::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -77,6 +80,7 @@ impl Metrics {
         rollup.register(&mut registry);
         reconcile.register(&mut registry);
         retention.register(&mut registry);
+        alerts.register(&mut registry);
         registry.register(
             "partition_runway_days",
             "Days for which partitions of usage_records exist ahead",
@@ -90,6 +94,7 @@ impl Metrics {
             rollup,
             reconcile,
             retention,
+            alerts,
             partition_runway_days,
             queue_messages,
             queue: OnceLock::new(),

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "what routes stand on comes before the routes")]
 
+mod alerts;
 mod body;
 mod caller;
 mod consumption;
@@ -46,7 +47,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
-use crate::config::HttpConfig;
+use crate::config::{AlertsConfig, HttpConfig};
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
@@ -84,6 +85,7 @@ pub(crate) struct ApiState {
     pub(crate) feeds: Arc<live::Feeds>,
     /// Of the consumption page.
     pub(crate) answers: Arc<consumption::Answers>,
+    pub(crate) alerts: AlertLimits,
 }
 
 /// Bounds of bodies.
@@ -93,6 +95,26 @@ pub(crate) struct BodyLimits {
     pub(crate) import_max_bytes: usize,
     /// For how long an import may go on before it tells how far it came.
     pub(crate) import_within: Duration,
+}
+
+/// What webhooks of alerts are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AlertLimits {
+    pub(crate) webhooks_per_tenant: usize,
+    /// Attempts before a delivery is given up.
+    pub(crate) webhook_attempts: i32,
+    pub(crate) webhook_allow_private: bool,
+}
+
+impl AlertLimits {
+    pub(crate) fn new(config: &AlertsConfig, demo: bool) -> Self {
+        let webhook = config.options(demo).webhook;
+        Self {
+            webhooks_per_tenant: config.webhooks_per_tenant,
+            webhook_attempts: webhook.attempts,
+            webhook_allow_private: webhook.allow_private,
+        }
+    }
 }
 
 /// What [`ApiState`] is made of beside what runs already.
@@ -111,6 +133,7 @@ pub(crate) struct ApiOptions<'c> {
     pub(crate) key_uses: KeyUses,
     /// Ends what would not end by itself, such as pushes.
     pub(crate) stop: CancellationToken,
+    pub(crate) alerts: AlertLimits,
 }
 
 impl ApiState {
@@ -128,6 +151,7 @@ impl ApiState {
             database,
             key_uses,
             stop,
+            alerts,
         } = options;
         let feeds = live::Feeds::new(live::FeedsOptions {
             store: store.clone(),
@@ -155,6 +179,7 @@ impl ApiState {
             usage: Arc::new(UsageRules::new(config, payload)),
             feeds: Arc::new(feeds),
             answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
+            alerts,
         }
     }
 }

@@ -7,7 +7,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, consumption, health, live, portal, sessions, sims, usage};
+use super::{ApiState, alerts, consumption, health, live, portal, sessions, sims, usage};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -20,6 +20,7 @@ struct Document;
 /// Every route that clients use, with its description.
 pub(super) fn documented() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .merge(alerts::routes())
         .merge(consumption::routes())
         .merge(health::routes())
         .merge(live::routes())

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::alerts::{self, metrics::AlertMetrics};
 use crate::api;
 use crate::broker::auth::{Access, Authenticator, Credential, HashError, Lookup, LookupError};
-use crate::broker::{Broker, BrokerOptions};
+use crate::broker::{Broker, BrokerOptions, Publisher};
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
@@ -118,6 +119,8 @@ impl Bridge {
                 "mqtt.anonymous is for this machine alone: let mqtt.listen be a loopback address, or add users with `simbridge devices add`",
             ));
         }
+        // A library that brings a second provider would leave rustls without a choice. An error: it was installed before.
+        rustls::crypto::ring::default_provider().install_default().ok();
         // Ports first: a taken one is found before a database is started for nothing.
         let mqtt = listen("MQTT", config.mqtt.enabled, &config.mqtt.listen, "--mqtt-addr").await?;
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
@@ -138,17 +141,14 @@ impl Bridge {
         mqtt: Option<TcpListener>,
         http: Option<TcpListener>,
     ) -> Result<Self, StartError> {
-        let store = database.store.clone();
-        let now = options.clock.now();
+        let (store, now) = (database.store.clone(), options.clock.now());
         store.migrate().await?;
         store.ensure_partitions(now, config.ingest.max_age_days.into()).await?;
         store.roll_cycles(now).await?;
 
         let metrics = Arc::new(Metrics::new());
         let state = DatabaseState::default();
-        let soft = CancellationToken::new();
-        let hard = CancellationToken::new();
-        let readers = CancellationToken::new();
+        let [soft, hard, readers] = [(); 3].map(|()| CancellationToken::new());
         let (intake_tasks, reader_tasks) = (TaskTracker::new(), TaskTracker::new());
 
         let queue = ingest::start(
@@ -164,8 +164,10 @@ impl Bridge {
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let mqtt_addr = mqtt.as_ref().and_then(|listener| listener.local_addr().ok());
         let http_addr = http.as_ref().and_then(|listener| listener.local_addr().ok());
+        let mut publisher = None;
         if let Some(listener) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone())?;
+            publisher = Some(broker.publisher());
             let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
             intake_tasks.spawn(vital("broker", async move {
                 broker.run(listener, soft, hard).await;
@@ -188,9 +190,11 @@ impl Bridge {
                 database: state,
                 key_uses: api::KeyUses::new(options.clock),
                 stop: readers.clone(),
+                alerts: api::AlertLimits::new(&config.alerts, options.open),
             };
             spawn_http(listener, api, &reader_tasks, &readers);
         }
+        spawn_alerts(config, options, &store, &metrics.alerts, publisher, &reader_tasks, &readers);
         spawn_upkeep(config, options.clock, &store, &metrics, &reader_tasks, &readers);
         intake_tasks.close();
         reader_tasks.close();
@@ -251,6 +255,26 @@ async fn listen(
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(cause) => Err(StartError::Listen { what, address: address.into(), flag, cause }),
+    }
+}
+
+/// Raises alerts, calls webhooks and, with a broker, retains alerts on it.
+fn spawn_alerts(
+    config: &Config,
+    start: StartOptions,
+    store: &Store,
+    metrics: &Arc<AlertMetrics>,
+    publisher: Option<Publisher>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let options = || config.alerts.options(start.open);
+    let (store, metrics, stop) = (|| store.clone(), || metrics.clone(), || stop.clone());
+    tasks.spawn(vital("alerts", alerts::raise(store(), start.clock, options(), metrics(), stop())));
+    tasks.spawn(vital("webhooks", alerts::deliver(store(), start.clock, options(), metrics(), stop())));
+    if let Some(publisher) = publisher {
+        let published = alerts::publish(store(), start.clock, options(), publisher, metrics(), stop());
+        tasks.spawn(vital("alerts on MQTT", published));
     }
 }
 

@@ -1,11 +1,13 @@
 //! What can be configured, section by section. Later sources override earlier ones: default, file, environment, flag.
 
+mod alerts;
 mod http;
 mod load;
 pub mod mqtt;
 mod sections;
 mod show;
 
+pub use alerts::AlertsConfig;
 pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
 pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};

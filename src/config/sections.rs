@@ -9,6 +9,7 @@ use crate::payload::PayloadLimits;
 use crate::reconcile::ReconcileOptions;
 use crate::rollup::RollupOptions;
 
+use super::alerts::AlertsConfig;
 use super::http::HttpConfig;
 use super::mqtt::MqttConfig;
 
@@ -24,6 +25,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub rollup: RollupConfig,
     pub reconcile: ReconcileConfig,
+    pub alerts: AlertsConfig,
     pub http: HttpConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
@@ -39,6 +41,7 @@ impl Default for Config {
             ingest: IngestConfig::default(),
             rollup: RollupConfig::default(),
             reconcile: ReconcileConfig::default(),
+            alerts: AlertsConfig::default(),
             http: HttpConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
@@ -274,6 +277,9 @@ impl Config {
         }
         if !(1..=100).contains(&self.reconcile.max_busy_percent) {
             return Some(("reconcile.max_busy_percent", "must be from 1 to 100".into()));
+        }
+        if let Some(fault) = self.alerts.fault() {
+            return Some(fault);
         }
         if self.ingest.max_age_days > 3_660 {
             return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 16] = [
+static MIGRATIONS: [Migration; 17] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -38,6 +38,7 @@ static MIGRATIONS: [Migration; 16] = [
     migration!(12, "http_ingestion"),
     migration!(13, "sim_lists"),
     migration!(14, "consumption"),
+    migration!(15, "alerts"),
     migration!(16, "faster_rollups"),
     migration!(17, "live_figures"),
 ];

@@ -1,5 +1,7 @@
 //! The one door to PostgreSQL: every statement stands in `sql/`, every function here runs one or one transaction of them.
 
+pub mod alert_webhooks;
+pub mod alerts;
 pub mod api_keys;
 mod batch;
 pub(crate) mod consumption;

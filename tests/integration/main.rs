@@ -3,6 +3,9 @@
 
 mod harness;
 
+mod alerts;
+mod alerts_api;
+mod alerts_delivery;
 mod api_basics;
 mod api_batch;
 mod api_connections;

@@ -1,0 +1,100 @@
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::store::alerts::Alert;
+
+/// An alert as everybody sees it: over HTTP, on MQTT and in webhooks.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertDocument {
+    /// Grows with time; the same wherever the alert is seen.
+    #[schema(example = 4711)]
+    pub id: i64,
+    #[schema(example = "8941000000000000009")]
+    pub iccid: String,
+    #[schema(example = "sim_0123456789abcdef01234567")]
+    pub sim_id: String,
+    pub cycle: AlertCycle,
+    pub threshold: AlertThreshold,
+    /// Total of the cycle when the alert was raised.
+    #[schema(example = 912_680_551)]
+    pub used_bytes: i64,
+    /// The same as text, when it is more than a JSON number holds exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_bytes_exact: Option<String>,
+    /// `null` without a limit.
+    #[schema(example = 1_073_741_824)]
+    pub limit_bytes: Option<i64>,
+    /// Of the limit, two decimals; `null` without one.
+    #[schema(example = 85.0)]
+    pub percent_of_limit: Option<f64>,
+    pub raised_at: DateTime<Utc>,
+    /// Day in the tenant's time zone on which the limit is reached if usage goes on as in the cycle so far, or was found to be
+    /// reached; `null` if that is not in this cycle.
+    #[schema(example = "2026-11-26")]
+    pub exhausted_on: Option<NaiveDate>,
+}
+
+/// The billing cycle of an alert.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AlertCycle {
+    #[schema(example = "2026-11")]
+    pub id: String,
+    pub start: DateTime<Utc>,
+    /// First moment of the next cycle.
+    pub end: DateTime<Utc>,
+}
+
+/// What was crossed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AlertThreshold {
+    /// Left out when the threshold is one in bytes.
+    #[schema(example = 80)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i32>,
+    #[schema(example = 858_993_460)]
+    pub bytes: i64,
+}
+
+impl From<Alert> for AlertDocument {
+    fn from(alert: Alert) -> Self {
+        Self {
+            id: alert.id,
+            iccid: alert.iccid,
+            sim_id: alert.sim_id,
+            cycle: AlertCycle { id: alert.cycle_id, start: alert.cycle_start, end: alert.cycle_end },
+            threshold: AlertThreshold { percent: alert.threshold_percent, bytes: alert.threshold_bytes },
+            used_bytes: alert.used_bytes,
+            used_bytes_exact: alert.used_bytes_exact,
+            limit_bytes: alert.limit_bytes,
+            percent_of_limit: alert.percent,
+            raised_at: alert.raised_at,
+            exhausted_on: alert.exhausted_on,
+        }
+    }
+}
+
+impl AlertDocument {
+    /// As JSON.
+    pub(super) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a document of strings and numbers")
+    }
+}
+
+/// What a webhook is sent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct WebhookBody {
+    /// `usage.alert`
+    #[serde(rename = "type")]
+    #[schema(example = "usage.alert")]
+    pub kind: &'static str,
+    pub alert: AlertDocument,
+}
+
+impl WebhookBody {
+    pub(super) fn json(alert: Alert) -> Vec<u8> {
+        let body = Self { kind: "usage.alert", alert: alert.into() };
+        serde_json::to_vec(&body).expect("a document of strings and numbers")
+    }
+}
