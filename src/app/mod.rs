@@ -162,8 +162,7 @@ impl Bridge {
         );
         metrics.watch_queue(queue.gauge());
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
-        let mqtt_addr = mqtt.as_ref().and_then(|listener| listener.local_addr().ok());
-        let http_addr = http.as_ref().and_then(|listener| listener.local_addr().ok());
+        let [mqtt_addr, http_addr] = [&mqtt, &http].map(|on| on.as_ref().and_then(|on| on.local_addr().ok()));
         let mut publisher = None;
         if let Some(listener) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone())?;

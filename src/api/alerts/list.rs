@@ -29,7 +29,7 @@ pub(crate) struct AlertPage {
 /// raise nothing, however late their records are; a correction that takes usage back takes no alert back and does not let it be
 /// told a second time.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", operation_id = "listAlerts",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(
         ("iccid" = Option<String>, Query, description = "Of this SIM"),
         ("cycle" = Option<String>, Query, description = "Of this billing cycle, such as 2026-11"),

@@ -133,7 +133,7 @@ impl From<DeliverySummary> for DeliveryEntry {
 /// with the whole secret as the key. Any answer from 200 to 299 in time ends it; otherwise it is tried again with growing pauses,
 /// and at last given up. Redirects are not followed.
 #[utoipa::path(post, path = "/api/v1/alerts/webhooks", tag = "alerts", operation_id = "addWebhook",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     request_body(content = NewWebhook),
     responses(
         (status = 201, description = "The webhook, with its secret", body = CreatedWebhook),
@@ -161,7 +161,7 @@ pub(super) async fn add(
 
 /// Webhooks
 #[utoipa::path(get, path = "/api/v1/alerts/webhooks", tag = "alerts", operation_id = "listWebhooks",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     responses((status = 200, description = "Every webhook of the tenant", body = WebhookList)))]
 pub(super) async fn list(
     Allowed(caller, _): Allowed<ChangeAlerts>,
@@ -175,7 +175,7 @@ pub(super) async fn list(
 ///
 /// What waits for it is forgotten, and so is what became of earlier deliveries.
 #[utoipa::path(delete, path = "/api/v1/alerts/webhooks/{id}", tag = "alerts", operation_id = "deleteWebhook",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("id" = i32, Path, description = "Id of the webhook")),
     responses((status = 204, description = "It is gone")))]
 pub(super) async fn delete(
@@ -192,7 +192,7 @@ pub(super) async fn delete(
 
 /// Deliveries to a webhook, newest first
 #[utoipa::path(get, path = "/api/v1/alerts/webhooks/{id}/deliveries", tag = "alerts", operation_id = "listDeliveries",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(
         ("id" = i32, Path, description = "Id of the webhook"),
         ("state" = Option<String>, Query, description = "waiting, delivered or failed"),
@@ -222,7 +222,7 @@ pub(super) async fn deliveries(
 ///
 /// Everything that was given up, or with `alert` that one alert, also if it was delivered. Ids of deliveries stay the same.
 #[utoipa::path(post, path = "/api/v1/alerts/webhooks/{id}/replay", tag = "alerts", operation_id = "replayDeliveries",
-    security(("bearer" = []), ("apiKey" = [])),
+    security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(
         ("id" = i32, Path, description = "Id of the webhook"),
         ("alert" = Option<i64>, Query, description = "Id of the one alert to be sent again")),
