@@ -6,6 +6,7 @@ use simbridge::store::sims::SimRow;
 
 use crate::harness::api::TestApi;
 use crate::harness::database::{TestDatabase, sim};
+use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, correction_at, record_at, sender, time, word};
 
 pub(crate) const ICCID: &str = "8941000000000000001";
@@ -21,8 +22,9 @@ pub(crate) fn limited(iccid: &str, limit: i64) -> SimRow {
 pub(crate) async fn raise(store: &Store, at: &str) -> i32 {
     let (mut after, mut raised) = (String::new(), 0);
     loop {
-        let seen =
-            store.raise_alerts(&after, 2, time(at), 3).await.expect("a look").expect("the lock is free");
+        // A program looks once when it starts, and holds the lock then.
+        let look = async || store.raise_alerts(&after, 2, time(at), 3).await.expect("a look");
+        let seen = eventually("the lock", look).await;
         raised += seen.raised;
         match seen.last_iccid {
             Some(last) => after = last,

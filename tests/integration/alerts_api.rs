@@ -19,12 +19,13 @@ async fn quiet(database: &TestDatabase) -> TestApi {
 async fn alerts_are_listed_newest_first_with_everything_that_is_known() {
     let database = TestDatabase::new().await;
     database.import_at(BEGIN, &[limited(ICCID, 1000)]).await;
-    let api = quiet(&database).await;
     let pipeline = TestPipeline::start_at(&database.store, NOW);
     for (id, bytes) in [("a", 800), ("b", 100), ("c", 150)] {
         pipeline.one(ICCID, record_at(id, NOW, bytes)).await;
         assert_eq!(raise(&database.store, NOW).await, 1);
     }
+    // After them: its first look finds nothing new.
+    let api = quiet(&database).await;
     let key = api.key(&["usage:read"]).await;
     let sim_id = database.text("SELECT sim_id FROM provisioned_sims", &[]).await;
     let page = api.get_as(&key, "/api/v1/alerts?limit=2").await;
