@@ -142,6 +142,8 @@ async fn roll_up(database: &BenchDatabase) {
 /// The first answer, and the median and 99th percentile of those that many clients then ask for at once.
 async fn measure(url: &str, key: &str, requests: usize) -> String {
     // A client of its own is a connection of its own.
+    // Fails when it was installed before.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let client = || Client::builder().no_proxy().pool_max_idle_per_host(1).build().expect("a client");
     let (first, bytes) = ask(&client(), url, key).await;
     let next = Arc::new(AtomicUsize::new(0));

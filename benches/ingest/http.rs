@@ -23,6 +23,7 @@ pub(crate) async fn post(
     program: &Program,
     workload: &Workload,
 ) -> (Duration, Duration) {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let key = make_key();
     let unlimited = HashMap::from([("usage_batch".to_owned(), 0)]);
     let granted = ["usage:write".parse().expect("a permission")];

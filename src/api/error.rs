@@ -36,8 +36,6 @@ pub(crate) enum ApiError {
     KeyDisabled,
     /// 403
     Missing(Permission),
-    /// 403 for another reason.
-    Forbidden(&'static str),
     /// 404: no SIM of this tenant has this id.
     SimNotFound,
     /// 404, with what was looked for.
@@ -89,7 +87,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::KeyDisabled | Self::Missing(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::KeyDisabled | Self::Missing(_) => StatusCode::FORBIDDEN,
             Self::SimNotFound | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,
@@ -108,7 +106,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => "VALIDATION_ERROR",
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::KeyDisabled | Self::Missing(_) | Self::Forbidden(_) => "FORBIDDEN",
+            Self::KeyDisabled | Self::Missing(_) => "FORBIDDEN",
             Self::SimNotFound => "SIM_NOT_FOUND",
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
@@ -137,7 +135,6 @@ impl ApiError {
             }
             Self::KeyDisabled => "this API key was revoked".into(),
             Self::Missing(permission) => format!("this API key lacks the permission {permission}"),
-            Self::Forbidden(why) => (*why).into(),
             Self::SimNotFound => "there is no such SIM".into(),
             Self::NotFound(what) => format!("there is no such {what}"),
             Self::MethodNotAllowed => "this method is not allowed here; see the Allow header".into(),

@@ -1,8 +1,6 @@
 //! HTTP (contract §3 to §5): every answer goes through `envelope`, every route that shows or changes rows through
 //! `caller`.
 
-#![allow(dead_code, reason = "what routes stand on comes before the routes")]
-
 mod alerts;
 mod body;
 mod caller;

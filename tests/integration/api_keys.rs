@@ -149,7 +149,7 @@ async fn no_key_is_logged() {
     let bridge =
         BridgeProcess::start(&BridgeOptions { log: "trace".into(), ..BridgeOptions::new(database.url()) })
             .await;
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = crate::harness::api::client();
     let guess = "mqs_guessedguessedguessedguessedguessedguessedgues";
     for key in [key.as_str(), guess] {
         let url = format!("http://{}{INVOICES}", bridge.http);

@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use simbridge::config::Config;
+use simbridge::domain::Clock;
 
 use crate::harness::api::{Answer, TestApi, sent};
 use crate::harness::database::{TestDatabase, sim};
@@ -78,7 +80,8 @@ async fn the_document_is_of_openapi_3_1_and_says_who_may_do_what() {
 #[tokio::test]
 async fn no_route_answers_without_a_key() {
     let database = TestDatabase::new().await;
-    let api = TestApi::start(&database).await;
+    let patient = |config: &mut Config| config.http.rate_limit.wrong_keys_per_minute = 0;
+    let api = TestApi::start_with(&database, Clock::System, false, patient).await;
     let weak = api.key(&["usage:correct"]).await;
     for route in routes(&api).await {
         let path = route.filled(&|_| "1".into());
@@ -139,6 +142,7 @@ async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belong
         location_name: Some(format!("{tenant}-carrier-site")),
         latitude: Some(47.0),
         longitude: Some(8.0),
+        rate_plan: Some(format!("{tenant}-plan")),
         ..sim(&iccid)
     };
     database
@@ -175,6 +179,9 @@ async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belong
     let batch = json!({"batchId": "shared", "records": records});
     let answer = api.post_as(&key, "/api/v1/usage/batch", &batch).await;
     assert_eq!((answer.status, &answer.json()["recordsFailed"]), (202, &json!(0)), "{}", answer.text);
+    let hook = json!({"url": format!("https://{tenant}.example.com/hook")});
+    let answer = api.post_as(&key, "/api/v1/alerts/webhooks", &hook).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
     Belongings { tenant, key, iccid, hidden, sim_id, session }
 }
 
@@ -220,10 +227,9 @@ async fn no_answer_shows_what_belongs_to_another_tenant() {
 /// What a parameter of a path stands for.
 fn value(name: &str, asked: &Belongings) -> String {
     match name {
-        "id" | "simId" => asked.sim_id.clone(),
-        "iccid" => asked.iccid.clone(),
+        "id" | "sim" => asked.sim_id.clone(),
+        "plan" => format!("{}-plan", asked.tenant),
         "sessionId" => asked.session.clone(),
-        "webhookId" | "deliveryId" | "alertId" | "ruleId" => "1".into(),
         unknown => panic!("say what `{unknown}` stands for, so that isolation is tested there too"),
     }
 }

@@ -41,6 +41,8 @@ mod tests {
         assert_eq!(shown("9007199254740992"), ("9007199254740992".into(), None));
         assert_eq!(shown("9007199254740993"), ("9007199254740993".into(), Some("9007199254740993".into())));
         let large = "100000000000000000000000000000";
-        assert_eq!(shown(large), ("1e29".into(), Some(large.into())));
+        // Versions of the library write the exponent with and without a sign.
+        let (number, exact) = shown(large);
+        assert_eq!((number.parse(), exact), (Ok(1e29), Some(large.into())));
     }
 }

@@ -1,5 +1,3 @@
-#![allow(dead_code, reason = "tests of routes follow")]
-
 use std::collections::HashMap;
 
 use reqwest::header::HeaderMap;
@@ -70,8 +68,7 @@ impl TestApi {
         change(&mut config);
         let bridge = Bridge::start(&config, StartOptions { clock, open }).await.expect("it starts");
         let base = format!("http://{}", bridge.http_addr.expect("HTTP is on"));
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-        Self { bridge, base, client }
+        Self { bridge, base, client: client() }
     }
 
     /// A new key of the tenant `default`.
@@ -123,6 +120,13 @@ impl TestApi {
     pub(crate) async fn close(self) {
         self.bridge.close().await;
     }
+}
+
+/// An HTTP client, also before a program was started in this process.
+pub(crate) fn client() -> Client {
+    // Fails when it was installed before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
 }
 
 /// Sends a request and reads its answer.
