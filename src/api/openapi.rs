@@ -43,6 +43,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
     let paths = document["paths"].as_object_mut();
     for (path, operations) in paths.into_iter().flatten() {
         for (_, operation) in operations.as_object_mut().into_iter().flatten() {
+            allow_empty(operation);
             describe_need(operation);
             describe_errors(path, operation);
         }
@@ -52,6 +53,16 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
 
 pub(super) fn show(document: &str) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document.to_owned()).into_response()
+}
+
+/// Pages send parameters that nobody filled in; an empty one counts as left out.
+fn allow_empty(operation: &mut Value) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["in"] == "query" {
+            parameter["allowEmptyValue"] = true.into();
+        }
+    }
 }
 
 /// Says in words which permission is needed; a test compares it with what the route asks.
