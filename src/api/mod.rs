@@ -5,6 +5,7 @@ mod alerts;
 mod body;
 mod caller;
 mod consumption;
+mod docs;
 mod envelope;
 mod error;
 mod exact;
@@ -199,11 +200,13 @@ pub(crate) async fn serve(
 fn router(config: &HttpConfig, state: ApiState) -> Router {
     let (routes, document) = openapi::documented().split_for_parts();
     let document = openapi::finish(document);
+    let page = docs::page(&document);
     routes
         .route("/", get(start_page::show))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics))
+        .route("/docs", get(move || std::future::ready(docs::show(&page))))
         .route("/openapi.json", get(move || std::future::ready(openapi::show(&document))))
         .fallback(async || ApiError::NotFound("resource"))
         .layer(DefaultBodyLimit::max(config.body_max_bytes))

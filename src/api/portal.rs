@@ -64,7 +64,7 @@ struct Network {
 
 /// The currency of all amounts
 #[utoipa::path(
-    get, path = "/api/settings/currency", tag = "settings", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/settings/currency", tag = "Settings", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     responses((status = 200, body = CurrencySetting))
 )]
 async fn show_currency(
@@ -79,7 +79,7 @@ async fn show_currency(
 ///
 /// Amounts are never only relabelled: while the tenant has rate plans in its currency, it stays.
 #[utoipa::path(
-    post, path = "/api/settings/currency", tag = "settings", security(("bearer" = ["admin:settings"]), ("apiKey" = ["admin:settings"])),
+    post, path = "/api/settings/currency", tag = "Settings", security(("bearer" = ["admin:settings"]), ("apiKey" = ["admin:settings"])),
     request_body = NewCurrency,
     responses(
         (status = 200, body = CurrencySetting),
@@ -111,7 +111,7 @@ async fn set_currency(
 
 /// Names and countries of networks
 #[utoipa::path(
-    get, path = "/api/mccmnc/lookup", tag = "settings", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/mccmnc/lookup", tag = "Settings", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(("codes" = Vec<String>, Query, description = "Mobile country and network codes (ITU-T E.212), repeated or separated by commas; at most 500")),
     responses((status = 200, body = Networks))
 )]

@@ -244,3 +244,21 @@ fn without_question(answer: &Answer, path: &str) -> String {
     }
     text
 }
+
+/// Catches a page that shows less than the document, and one that loads something.
+#[tokio::test]
+async fn the_page_for_people_shows_every_route_and_needs_nothing_else() {
+    let database = TestDatabase::new().await;
+    let api = TestApi::start(&database).await;
+    let page = api.get("/docs").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    for route in routes(&api).await {
+        assert!(page.text.contains(&format!("<code>{}</code>", route.path)), "{} is missing", route.path);
+    }
+    for word in ["<script", "src=", "@import", "url("] {
+        assert!(!page.text.contains(word), "{word}");
+    }
+    api.close().await;
+}

@@ -28,7 +28,7 @@ pub(crate) struct AlertPage {
 /// the highest one is told, once in a cycle; again only after the limit or the thresholds were changed. Cycles that have ended
 /// raise nothing, however late their records are; a correction that takes usage back takes no alert back and does not let it be
 /// told a second time.
-#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", operation_id = "listAlerts",
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "Alerts", operation_id = "listAlerts",
     security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(
         ("iccid" = Option<String>, Query, description = "Of this SIM"),

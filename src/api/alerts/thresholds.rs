@@ -55,7 +55,7 @@ pub(crate) struct Thresholds {
 ///
 /// They hold for every SIM for which neither it nor its rate plan has thresholds of its own. Without any, 80, 90 and 100 percent
 /// of the SIM's data limit hold.
-#[utoipa::path(get, path = "/api/v1/alerts/thresholds", tag = "alerts", operation_id = "getThresholds",
+#[utoipa::path(get, path = "/api/v1/alerts/thresholds", tag = "Alerts", operation_id = "getThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     responses((status = 200, description = "The thresholds that hold", body = Thresholds)))]
 pub(super) async fn of_tenant(
@@ -68,7 +68,7 @@ pub(super) async fn of_tenant(
 /// State the thresholds of the tenant
 ///
 /// A change arms them anew: a SIM that is beyond one of them already is told at once. The same thresholds again change nothing.
-#[utoipa::path(put, path = "/api/v1/alerts/thresholds", tag = "alerts", operation_id = "setThresholds",
+#[utoipa::path(put, path = "/api/v1/alerts/thresholds", tag = "Alerts", operation_id = "setThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     request_body(content = NewThresholds, example = json!({"thresholds": [{"percent": 75}, {"bytes": 5368709120_i64}]})),
     responses((status = 200, description = "The thresholds that hold now", body = Thresholds)))]
@@ -83,7 +83,7 @@ pub(super) async fn set_of_tenant(
 /// Forget the thresholds of the tenant
 ///
 /// 80, 90 and 100 percent hold again.
-#[utoipa::path(delete, path = "/api/v1/alerts/thresholds", tag = "alerts", operation_id = "deleteThresholds",
+#[utoipa::path(delete, path = "/api/v1/alerts/thresholds", tag = "Alerts", operation_id = "deleteThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     responses((status = 204, description = "They are forgotten")))]
 pub(super) async fn delete_of_tenant(
@@ -94,7 +94,7 @@ pub(super) async fn delete_of_tenant(
 }
 
 /// Thresholds of a rate plan
-#[utoipa::path(get, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "alerts", operation_id = "getPlanThresholds",
+#[utoipa::path(get, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "Alerts", operation_id = "getPlanThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("plan" = String, Path, description = "Name of the rate plan")),
     responses((status = 200, description = "The thresholds that hold for the plan", body = Thresholds)))]
@@ -109,7 +109,7 @@ pub(super) async fn of_plan(
 /// State the thresholds of a rate plan
 ///
 /// They hold for the SIMs that are on the plan now and have none of their own, and are armed anew by a change.
-#[utoipa::path(put, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "alerts", operation_id = "setPlanThresholds",
+#[utoipa::path(put, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "Alerts", operation_id = "setPlanThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("plan" = String, Path, description = "Name of the rate plan")),
     request_body(content = NewThresholds, example = json!({"thresholds": [{"percent": 50}, {"percent": 100}]})),
@@ -124,7 +124,7 @@ pub(super) async fn set_of_plan(
 }
 
 /// Forget the thresholds of a rate plan
-#[utoipa::path(delete, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "alerts", operation_id = "deletePlanThresholds",
+#[utoipa::path(delete, path = "/api/v1/alerts/thresholds/plans/{plan}", tag = "Alerts", operation_id = "deletePlanThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("plan" = String, Path, description = "Name of the rate plan")),
     responses((status = 204, description = "They are forgotten")))]
@@ -137,7 +137,7 @@ pub(super) async fn delete_of_plan(
 }
 
 /// Thresholds of a SIM
-#[utoipa::path(get, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "alerts", operation_id = "getSimThresholds",
+#[utoipa::path(get, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "Alerts", operation_id = "getSimThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("sim" = String, Path, description = "ICCID or SIM id")),
     responses((status = 200, description = "The thresholds that hold for the SIM", body = Thresholds)))]
@@ -150,7 +150,7 @@ pub(super) async fn of_sim(
 }
 
 /// State the thresholds of a SIM
-#[utoipa::path(put, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "alerts", operation_id = "setSimThresholds",
+#[utoipa::path(put, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "Alerts", operation_id = "setSimThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("sim" = String, Path, description = "ICCID or SIM id")),
     request_body(content = NewThresholds, example = json!({"thresholds": [{"bytes": 1073741824}]})),
@@ -165,7 +165,7 @@ pub(super) async fn set_of_sim(
 }
 
 /// Forget the thresholds of a SIM
-#[utoipa::path(delete, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "alerts", operation_id = "deleteSimThresholds",
+#[utoipa::path(delete, path = "/api/v1/alerts/thresholds/sims/{sim}", tag = "Alerts", operation_id = "deleteSimThresholds",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("sim" = String, Path, description = "ICCID or SIM id")),
     responses((status = 204, description = "They are forgotten")))]

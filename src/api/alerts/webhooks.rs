@@ -132,7 +132,7 @@ impl From<DeliverySummary> for DeliveryEntry {
 /// `X-Simbridge-Signature`: `v1=` and the HMAC-SHA256 in hexadecimal digits of timestamp, a full stop and the body as received,
 /// with the whole secret as the key. Any answer from 200 to 299 in time ends it; otherwise it is tried again with growing pauses,
 /// and at last given up. Redirects are not followed.
-#[utoipa::path(post, path = "/api/v1/alerts/webhooks", tag = "alerts", operation_id = "addWebhook",
+#[utoipa::path(post, path = "/api/v1/alerts/webhooks", tag = "Alerts", operation_id = "addWebhook",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     request_body(content = NewWebhook),
     responses(
@@ -160,7 +160,7 @@ pub(super) async fn add(
 }
 
 /// Webhooks
-#[utoipa::path(get, path = "/api/v1/alerts/webhooks", tag = "alerts", operation_id = "listWebhooks",
+#[utoipa::path(get, path = "/api/v1/alerts/webhooks", tag = "Alerts", operation_id = "listWebhooks",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     responses((status = 200, description = "Every webhook of the tenant", body = WebhookList)))]
 pub(super) async fn list(
@@ -174,7 +174,7 @@ pub(super) async fn list(
 /// Send nothing more to an address
 ///
 /// What waits for it is forgotten, and so is what became of earlier deliveries.
-#[utoipa::path(delete, path = "/api/v1/alerts/webhooks/{id}", tag = "alerts", operation_id = "deleteWebhook",
+#[utoipa::path(delete, path = "/api/v1/alerts/webhooks/{id}", tag = "Alerts", operation_id = "deleteWebhook",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(("id" = i32, Path, description = "Id of the webhook")),
     responses((status = 204, description = "It is gone")))]
@@ -191,7 +191,7 @@ pub(super) async fn delete(
 }
 
 /// Deliveries to a webhook, newest first
-#[utoipa::path(get, path = "/api/v1/alerts/webhooks/{id}/deliveries", tag = "alerts", operation_id = "listDeliveries",
+#[utoipa::path(get, path = "/api/v1/alerts/webhooks/{id}/deliveries", tag = "Alerts", operation_id = "listDeliveries",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(
         ("id" = i32, Path, description = "Id of the webhook"),
@@ -221,7 +221,7 @@ pub(super) async fn deliveries(
 /// Send again
 ///
 /// Everything that was given up, or with `alert` that one alert, also if it was delivered. Ids of deliveries stay the same.
-#[utoipa::path(post, path = "/api/v1/alerts/webhooks/{id}/replay", tag = "alerts", operation_id = "replayDeliveries",
+#[utoipa::path(post, path = "/api/v1/alerts/webhooks/{id}/replay", tag = "Alerts", operation_id = "replayDeliveries",
     security(("bearer" = ["admin:alerts"]), ("apiKey" = ["admin:alerts"])),
     params(
         ("id" = i32, Path, description = "Id of the webhook"),

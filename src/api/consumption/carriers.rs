@@ -65,7 +65,7 @@ struct Carrier {
 ///
 /// The current month up to today unless dates are given.
 #[utoipa::path(
-    get, path = "/api/consumption/carriers", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/carriers", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = Option<String>, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 1830 days"),
         ("end_date" = Option<String>, Query, description = "Last day, inclusive"),
@@ -87,7 +87,7 @@ pub(super) async fn show(
 ///
 /// The rows of `/api/consumption/carriers` for the same query.
 #[utoipa::path(
-    get, path = "/api/consumption/carriers.csv", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/carriers.csv", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = Option<String>, Query), ("end_date" = Option<String>, Query),
         ("imsi" = Option<Vec<String>>, Query), ("mccmnc" = Option<Vec<String>>, Query),

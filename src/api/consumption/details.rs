@@ -130,7 +130,7 @@ impl Asked {
 /// At most 10,000 rows at once. With `24h` and `daily` a row is a day, with `weekly` an ISO week, named by its Monday, with
 /// `monthly` a month; the first and the last one hold the days of the range only.
 #[utoipa::path(
-    get, path = "/api/consumption/usage-details", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/usage-details", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = String, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 366 days by day, 106 weeks, 5 years"),
         ("end_date" = String, Query, description = "Last day, inclusive"),
@@ -171,7 +171,7 @@ pub(super) async fn show(
 /// All rows of `/api/consumption/usage-details` for the same query, however many. Records that arrive while it is read may
 /// count in the rows that are not written yet.
 #[utoipa::path(
-    get, path = "/api/consumption/usage-details.csv", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/usage-details.csv", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = String, Query), ("end_date" = String, Query),
         ("granularity" = Option<String>, Query, description = "As for usage-details"),
@@ -244,7 +244,7 @@ impl Export {
 ///
 /// What `imsi` can be filtered by.
 #[utoipa::path(
-    get, path = "/api/consumption/unique-imsis", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/unique-imsis", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("limit" = Option<i64>, Query, description = "SIMs, 1 to 100000; 10000 by default"),
         ("offset" = Option<i64>, Query, description = "SIMs to leave out, up to 10000000"),

@@ -76,7 +76,7 @@ struct Pagination {
 /// One for each carrier and closed month, from what was used at which rate. With dates: those whose month has a day in the
 /// range.
 #[utoipa::path(
-    get, path = "/api/consumption/invoices", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/invoices", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("page" = Option<i64>, Query, description = "From 1"),
         ("limit" = Option<i64>, Query, description = "Invoices of a page, 1 to 100; 10 by default"),

@@ -83,7 +83,7 @@ struct KpiPeriod {
 ///
 /// The current month up to today unless dates are given.
 #[utoipa::path(
-    get, path = "/api/consumption/kpis", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/kpis", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = Option<String>, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 1830 days"),
         ("end_date" = Option<String>, Query, description = "Last day, inclusive"),

@@ -95,7 +95,7 @@ struct RegionUsage {
 ///
 /// SIMs with usage in the range whose place is known. The current month up to today unless dates are given.
 #[utoipa::path(
-    get, path = "/api/consumption/carrier-locations", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/carrier-locations", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = Option<String>, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 1830 days"),
         ("end_date" = Option<String>, Query, description = "Last day, inclusive"),
@@ -128,7 +128,7 @@ pub(super) async fn show_sims(
 /// Of the current month up to today unless dates are given. SIMs of one location name are one place; those that name none are
 /// put together by their coordinates, rounded to hundredths of a degree. SIMs without coordinates are on no map.
 #[utoipa::path(
-    get, path = "/api/consumption/regional", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/regional", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("start_date" = Option<String>, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 1830 days"),
         ("end_date" = Option<String>, Query, description = "Last day, inclusive"),

@@ -71,7 +71,7 @@ struct TrendPoint {
 /// Hours of named SIMs are read from their records. While a tenant's time zone is being changed, SIMs whose days have not
 /// moved yet count by their former days, in all panels alike.
 #[utoipa::path(
-    get, path = "/api/consumption/trends", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/trends", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("granularity" = Option<String>, Query, description = "hourly, 24h (the same), daily, weekly or monthly (default)"),
         ("start_date" = Option<String>, Query, description = "First day, YYYY-MM-DD in the tenant's zone; at most 31 days by hour, 366 by day, 106 weeks, 5 years"),
@@ -94,7 +94,7 @@ pub(super) async fn show(
 ///
 /// The rows of `/api/consumption/trends` for the same query.
 #[utoipa::path(
-    get, path = "/api/consumption/trends.csv", tag = "consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
+    get, path = "/api/consumption/trends.csv", tag = "Consumption", security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
     params(
         ("granularity" = Option<String>, Query, description = "As for trends"),
         ("start_date" = Option<String>, Query), ("end_date" = Option<String>, Query),
