@@ -58,7 +58,7 @@ fn route(page: &mut String, method: &str, path: &str, operation: &Value) {
         "<details><summary><b class=\"{method}\">{}</b> <code>{}</code> <span>{}</span></summary>{paragraphs}{}{}</details>",
         method.to_uppercase(),
         escaped(path),
-        text("summary"),
+        code(&text("summary")),
         section("Parameters", parameters),
         section("Answers", answers),
     )
