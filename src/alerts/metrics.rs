@@ -17,6 +17,7 @@ pub struct AlertMetrics {
     pub published: Counter,
     attempts: Family<ResultLabel, Counter>,
     pub waiting: Gauge,
+    pub looks: Counter,
     pub failures: Counter,
 }
 
@@ -35,6 +36,7 @@ impl AlertMetrics {
             self.attempts.clone(),
         );
         registry.register("webhook_waiting", "Deliveries to webhooks that wait", self.waiting.clone());
+        registry.register("looks", "Looks for alerts that ended, failed ones included", self.looks.clone());
         registry.register("failures", "Looks for alerts that failed", self.failures.clone());
     }
 

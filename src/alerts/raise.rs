@@ -46,6 +46,7 @@ pub async fn run(
         } else {
             fails = false;
         }
+        metrics.looks.inc();
         let percent = options.max_busy_percent.clamp(1, 100);
         let rest = began.elapsed() * (100 - percent) / percent;
         tokio::select! {

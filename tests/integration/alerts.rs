@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use simbridge::store::Store;
 use simbridge::store::sims::SimRow;
 
-use crate::harness::api::TestApi;
+use crate::alerts_api::quiet;
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, correction_at, record_at, sender, time, word};
@@ -121,7 +121,7 @@ async fn late_usage_of_an_archived_cycle_tells_nothing_and_a_new_cycle_begins_an
     database.assert_reconciled().await;
 }
 
-/// Catches a state that follows usage down: the same threshold would be told twice in a cycle.
+/// Catches a state that follows usage down, and one that is compared for equality: the same or a lower threshold would be told.
 #[tokio::test]
 async fn usage_that_a_correction_takes_back_is_not_told_a_second_time() {
     let database = TestDatabase::new().await;
@@ -136,6 +136,10 @@ async fn usage_that_a_correction_takes_back_is_not_told_a_second_time() {
     assert_eq!(raise(&database.store, NOW).await, 0);
     use_bytes(&pipeline, ICCID, "d", NOW, 100).await;
     assert_eq!(raise(&database.store, NOW).await, 1);
+    // Down to between the two: the lower one was passed on the way up.
+    let correction = pipeline.one_as(sender(true), ICCID, correction_at("e", "b", NOW, -100)).await;
+    assert_eq!(word(&correction), "stored");
+    assert_eq!(raise(&database.store, NOW).await, 0);
     let told = "SELECT threshold_percent, used_bytes FROM usage_alerts ORDER BY id";
     assert_eq!(database.rows(told).await, ["80|850", "90|950"]);
     database.assert_reconciled().await;
@@ -194,10 +198,7 @@ async fn thresholds_of_a_sim_count_before_those_of_its_plan_and_these_before_the
     for iccid in [ICCID, OTHER] {
         use_bytes(&pipeline, iccid, "a", NOW, 600).await;
     }
-    let api = TestApi::start_with(&database, simbridge::domain::Clock::Fixed(time(NOW)), false, |config| {
-        config.alerts.pause_ms = 3_600_000;
-    })
-    .await;
+    let api = quiet(&database).await;
     let key = api.key(&["admin:alerts"]).await;
     let (tenant, plan, own) = (
         "/api/v1/alerts/thresholds",

@@ -2,17 +2,24 @@
 
 use reqwest::Method;
 use serde_json::json;
+use simbridge::config::Config;
 use simbridge::domain::Clock;
 
 use crate::alerts::{BEGIN, ICCID, NOW, limited, raise};
 use crate::harness::api::{TestApi, sent};
 use crate::harness::database::{TENANT, TestDatabase};
+use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, record_at, time};
 
-/// A program that leaves looking to the test.
-async fn quiet(database: &TestDatabase) -> TestApi {
-    TestApi::start_with(database, Clock::Fixed(time(NOW)), false, |config| config.alerts.pause_ms = 3_600_000)
-        .await
+/// A program that leaves looking to the test: its first look is over, and the next one is far.
+pub(crate) async fn quiet(database: &TestDatabase) -> TestApi {
+    let later = |config: &mut Config| config.alerts.pause_ms = 3_600_000;
+    let api = TestApi::start_with(database, Clock::Fixed(time(NOW)), false, later).await;
+    eventually("the first look for alerts is over", async || {
+        (api.bridge.metrics.alerts.looks.get() > 0).then_some(())
+    })
+    .await;
+    api
 }
 
 #[tokio::test]
