@@ -13,6 +13,7 @@ mod migrate;
 mod progress;
 mod quarantine;
 mod reconcile;
+mod roles;
 mod rollup;
 mod serve;
 mod settings;
@@ -108,6 +109,9 @@ enum Command {
     /// Keys of the HTTP API
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Roles and logins of the database itself, so that serve needs neither its owner's rights nor a superuser's
+    #[command(subcommand)]
+    Roles(roles::RolesCommand),
     /// Those who own SIMs
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
@@ -172,6 +176,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
         Command::Keys(command) => keys::run(command, &loaded).await,
+        Command::Roles(command) => roles::run(command, &loaded).await,
         Command::Tenants(command) => tenants::run(command, &loaded).await,
         Command::Invoices(command) => invoices::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 17] = [
+static MIGRATIONS: [Migration; 18] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -41,12 +41,15 @@ static MIGRATIONS: [Migration; 17] = [
     migration!(15, "alerts"),
     migration!(16, "faster_rollups"),
     migration!(17, "live_figures"),
+    migration!(18, "database_roles"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
+static HAS_HISTORY: Statement = statement!("has_schema_history");
 static CREATE_HISTORY: Statement = statement!("create_schema_history");
 static HISTORY: Statement = statement!("schema_history");
 static RECORD: Statement = statement!("record_migration", INT4, TEXT, TEXT);
+static GRANT_ROLES: Statement = statement!("grant_roles");
 
 /// What [`Store::migrate`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,11 @@ pub enum MigrationError {
          the schema is not the one that it expects"
     )]
     Altered { version: i32, name: String },
+    #[error(
+        "the database has schema version {found} and needs {known}, and this login may not change it: \
+         run `simbridge migrate` as the owner of its tables"
+    )]
+    NotOwner { found: i32, known: i32 },
     #[error("migration V{version} ({name}) failed: {cause}")]
     Failed { version: i32, name: &'static str, cause: StoreError },
     #[error(transparent)]
@@ -85,15 +93,23 @@ impl Store {
         let mut client = self.client().await?;
         let tx = client.transaction().await.map_err(StoreError::from)?;
         LOCK.rows(&tx, StatementMode::Unnamed, &[]).await?;
-        CREATE_HISTORY.execute(&tx, StatementMode::Unnamed, &[]).await?;
+        let present = HAS_HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await?;
+        // Only where it is missing: PostgreSQL asks for the right to make tables before it looks whether there is one.
+        if !present.first().is_some_and(|row| row.get("present")) {
+            let created = CREATE_HISTORY.execute(&tx, StatementMode::Unnamed, &[]).await;
+            created.map_err(|error| refused_to_others(error, 0))?;
+        }
         let history = HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await?;
         let found = verify(&history)?;
         let mut applied = 0;
         for migration in MIGRATIONS.iter().filter(|m| m.version > found) {
-            tx.batch_execute(migration.sql).await.map_err(|error| MigrationError::Failed {
-                version: migration.version,
-                name: migration.name,
-                cause: error.into(),
+            tx.batch_execute(migration.sql).await.map_err(|error| {
+                match refused_to_others(error.into(), found) {
+                    MigrationError::Store(cause) => {
+                        MigrationError::Failed { version: migration.version, name: migration.name, cause }
+                    }
+                    refused => refused,
+                }
             })?;
             RECORD
                 .execute(
@@ -104,8 +120,19 @@ impl Store {
                 .await?;
             applied += 1;
         }
+        if applied > 0 {
+            GRANT_ROLES.rows(&tx, StatementMode::Unnamed, &[]).await?;
+        }
         tx.commit().await.map_err(StoreError::from)?;
         Ok(Migrated { applied, version: latest() })
+    }
+}
+
+/// Lacking privileges (42501) are told as what they are.
+fn refused_to_others(error: StoreError, found: i32) -> MigrationError {
+    match error.code() {
+        Some("42501") => MigrationError::NotOwner { found, known: latest() },
+        _ => MigrationError::Store(error),
     }
 }
 

@@ -26,6 +26,7 @@ mod partitions;
 pub mod quarantine;
 pub mod reconcile;
 pub mod retention;
+pub mod roles;
 pub mod rollups;
 pub mod sessions;
 pub mod settings;

@@ -14,7 +14,7 @@ async fn with_sim() -> (TestDatabase, TestPipeline) {
 }
 
 /// A reading of session `s`, `minute` minutes after ten.
-fn reading(id: &str, minute: u32, upload: i64, download: i64) -> String {
+pub(crate) fn reading(id: &str, minute: u32, upload: i64, download: i64) -> String {
     let at = format!("2026-03-10T10:{minute:02}:00Z");
     format!(
         r#"{{"recordId":"{id}","periodStart":"{at}","periodEnd":"{at}","counters":{{"sessionId":"s","uploadBytes":{upload},"downloadBytes":{download}}}}}"#

@@ -29,6 +29,7 @@ mod counters;
 mod crash;
 mod cycles;
 mod database_away;
+mod database_roles;
 mod duplicates;
 mod failures;
 mod import;

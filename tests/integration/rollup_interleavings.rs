@@ -377,7 +377,7 @@ async fn a_worker_that_stands_still_loses_the_lock() {
     write(&pipeline, &[record_at("c", AT, 5)]).await;
     database
         .run(
-            "CREATE TABLE seen (idle text, statement text);
+            "CREATE TABLE seen (idle text, statement text); GRANT INSERT ON seen TO PUBLIC;
              CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                  INSERT INTO seen VALUES (current_setting('idle_in_transaction_session_timeout'),
                                           current_setting('statement_timeout'));

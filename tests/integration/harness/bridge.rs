@@ -50,8 +50,12 @@ pub(crate) fn simbridge() -> Command {
 
 /// Runs a command on a database: exit code, standard output, standard error.
 pub(crate) async fn command(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
+    command_as(&database.url(), arguments).await
+}
+
+pub(crate) async fn command_as(database_url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = simbridge();
-    command.args(arguments).env("DATABASE_URL", database.url());
+    command.args(arguments).env("DATABASE_URL", database_url);
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))

@@ -36,8 +36,8 @@ impl TestDatabase {
         let admin = server.admin().await;
         // A template cannot be copied while another copy of it is being made.
         super::eventually("a copy of the template", async || admin.batch_execute(&copy).await.ok()).await;
-        let config = server.config_for(&name);
-        Self { client: connect(&config).await, store: store(config), name }
+        let store = store(server.serve_config_for(&name));
+        Self { client: connect(&server.config_for(&name)).await, store, name }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -76,9 +76,15 @@ impl TestDatabase {
 
     /// A second instance's way to this database.
     pub(crate) fn another_store(&self) -> Store {
+        store(TestServer::shared().serve_config_for(&self.name))
+    }
+
+    /// The owner of the tables, who may do everything here.
+    pub(crate) fn owner(&self) -> Store {
         store(self.another_config())
     }
 
+    /// As the owner of the tables.
     pub(crate) fn another_config(&self) -> tokio_postgres::Config {
         TestServer::shared().config_for(&self.name)
     }

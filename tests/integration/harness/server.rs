@@ -1,13 +1,19 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rand::distr::{Alphanumeric, SampleString};
 use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
+use simbridge::store::roles::{LoginCreated, RoleKind};
 use simbridge::store::{Store, StoreOptions};
 
 /// The server of this test run, started by the first test that needs it and ended with the process.
 pub(crate) struct TestServer {
     postgres: EmbeddedPostgres,
+    password: String,
 }
+
+/// What the program logs in as: neither a superuser nor the owner of the tables. What it needs beyond its grants fails here.
+const LOGIN: &str = "bridge";
 
 /// A database that every test's database is copied from: migrated, with partitions.
 pub(crate) const TEMPLATE: &str = "simbridge_template";
@@ -38,21 +44,44 @@ impl TestServer {
         options.settings = vec![("fsync".into(), "off".into()), ("max_connections".into(), "300".into())];
         let postgres = EmbeddedPostgres::start(options).await.expect("PostgreSQL starts");
         postgres.stop_when_this_process_ends(Some(&directory)).expect("a watchdog");
-        let server = Self { postgres };
+        let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
+        let server = Self { postgres, password };
         server.admin().await.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.expect("a database");
         let store = store(server.postgres.config_for(TEMPLATE));
         store.migrate().await.expect("migrations apply");
         store.ensure_partitions(super::database::now(), 400).await.expect("partitions");
+        store.create_roles("simbridge").await.expect("roles");
+        let login = store.create_login(LOGIN, &server.password, RoleKind::Serve, &[]).await;
+        assert_eq!(login.expect("a login"), LoginCreated::Created);
         drop(store);
         server
     }
 
+    /// As the owner of the tables.
     pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
         self.postgres.config_for(database)
     }
 
-    /// A connection string for other programs.
+    /// As what the program logs in as.
+    pub(crate) fn serve_config_for(&self, database: &str) -> tokio_postgres::Config {
+        let mut config = self.config_for(database);
+        config.user(LOGIN).password(&self.password);
+        config
+    }
+
+    /// A connection string for the program.
     pub(crate) fn url_for(&self, database: &str) -> String {
+        self.url_as(LOGIN, &self.password, database)
+    }
+
+    pub(crate) fn url_as(&self, login: &str, password: &str, database: &str) -> String {
+        let url = self.postgres.url();
+        let (_, place) = url.split_once("@/simbridge?").expect("a socket and the program's database");
+        format!("postgresql://{login}:{password}@/{database}?{place}")
+    }
+
+    /// A connection string of the owner of the tables.
+    pub(crate) fn owner_url_for(&self, database: &str) -> String {
         self.postgres.url().replacen("/simbridge?", &format!("/{database}?"), 1)
     }
 
