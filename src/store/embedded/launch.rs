@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::error::EmbeddedError;
 use super::postmaster::{LeftBehind, PidFile, disown_stale_lock, end_orphaned_backends};
-use super::process::{Server, arguments};
+use super::process::{Server, arguments, wal_compression};
 use super::{EmbeddedPostgres, POLL, socket};
 
 const DATABASE_EXISTS: &str = include_str!("../sql/embedded_database_exists.sql");
@@ -101,8 +101,9 @@ impl EmbeddedPostgres {
             disown_stale_lock(&lock, cluster).map_err(EmbeddedError::io("correct", &lock))?;
         }
         let program = self.binaries.postgres();
+        let compression = wal_compression(self.account.command(&program), cluster);
         let mut command = self.account.command(&program);
-        arguments(&mut command, cluster, &self.socket_dir, &self.settings);
+        arguments(&mut command, cluster, &self.socket_dir, compression, &self.settings);
         command.stdout(Stdio::from(log)).stderr(Stdio::from(log_too));
         // Under the lock, so that a server is either known to `stop` or never started.
         let mut state = self.state();

@@ -13,12 +13,11 @@ use super::socket;
 
 /// Settings that suit this program: many small transactions from a few connections, on a machine that does other work.
 /// The caller's settings come after them and win.
-pub(super) const DEFAULTS: [(&str, &str); 13] = [
+pub(super) const DEFAULTS: [(&str, &str); 12] = [
     ("shared_buffers", "128MB"),
     ("max_connections", "60"),
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "15min"),
-    ("wal_compression", "on"),
     ("fsync", "on"),
     ("full_page_writes", "on"),
     ("synchronous_commit", "on"),
@@ -39,14 +38,25 @@ const FIXED: [(&str, &str); 6] = [
     ("logging_collector", "off"),
 ];
 
+/// How full pages are compressed. LZ4 takes a fraction of the time of PostgreSQL's own algorithm (docs/BENCHMARKS.md, late records);
+/// a PostgreSQL can be built without it. `-C` prints a setting as the server would have it, or fails as the server would.
+pub(super) fn wal_compression(mut postgres: Command, cluster: &Path) -> &'static str {
+    postgres.arg("-D").arg(cluster).args(["-C", "wal_compression", "-c", "wal_compression=lz4"]);
+    match postgres.status() {
+        Ok(status) if status.success() => "lz4",
+        _ => "pglz",
+    }
+}
+
 /// Completes the command line of `postgres`.
 pub(super) fn arguments(
     command: &mut Command,
     cluster: &Path,
     socket_dir: &Path,
+    wal_compression: &str,
     settings: &[(String, String)],
 ) {
-    command.arg("-D").arg(cluster);
+    command.arg("-D").arg(cluster).arg("-c").arg(format!("wal_compression={wal_compression}"));
     let callers = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in DEFAULTS.into_iter().chain(callers).chain(FIXED) {
         command.arg("-c").arg(format!("{name}={value}"));

@@ -28,6 +28,9 @@ async fn the_first_start_makes_a_durable_private_server() {
     ] {
         assert_eq!(setting(&client, name).await, value, "{name}");
     }
+    let best = "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END FROM pg_settings WHERE name = 'wal_compression'";
+    let best: String = client.query_one(best, &[]).await.unwrap().get(0);
+    assert_eq!(setting(&client, "wal_compression").await, best);
     let row = client.query_one("SELECT current_database()::text, current_user::text", &[]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), ("simbridge", "simbridge"));
     postgres.stop().await.unwrap();
