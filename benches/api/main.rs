@@ -3,7 +3,8 @@
 //! `cargo bench --bench api` spreads `BENCH_RECORDS` (default 10000000) of `BENCH_SIMS` (default 100000) over the six months
 //! up to today, rolls them up, starts the program, and asks each endpoint without a filter, by serving network and by SIM:
 //! `BENCH_REQUESTS` (default 2000) times each by 16 clients, every one over a connection of its own that it keeps. Printed for
-//! each: the first answer, which nobody asked for before, and the median and the 99th percentile of the others.
+//! each: the first answer, which nobody asked for before, and the median and the 99th percentile of the others. Answers are asked for as
+//! browsers do, compressed, and not unpacked; `BENCH_ENCODING=identity` asks for them as they are.
 //!
 //! With `SIMBRIDGE__HTTP__CONSUMPTION_CACHE_MAX_BYTES=0` no answer is kept, so every one is computed; those who ask for the same
 //! at the same time still share one.
@@ -144,7 +145,8 @@ async fn measure(url: &str, key: &str, requests: usize) -> String {
     // A client of its own is a connection of its own.
     // Fails when it was installed before.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let client = || Client::builder().no_proxy().pool_max_idle_per_host(1).build().expect("a client");
+    let client =
+        || Client::builder().no_proxy().no_gzip().pool_max_idle_per_host(1).build().expect("a client");
     let (first, bytes) = ask(&client(), url, key).await;
     let next = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..CLIENTS)
@@ -172,7 +174,9 @@ async fn measure(url: &str, key: &str, requests: usize) -> String {
 
 async fn ask(client: &Client, url: &str, key: &str) -> (Duration, usize) {
     let sent = Instant::now();
-    let answer = client.get(url).bearer_auth(key).send().await.expect("an answer");
+    let encoding = std::env::var("BENCH_ENCODING").unwrap_or_else(|_| "gzip".into());
+    let request = client.get(url).bearer_auth(key).header("Accept-Encoding", encoding);
+    let answer = request.send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 200, "{url}");
     let body = answer.bytes().await.expect("a body");
     (sent.elapsed(), body.len())
