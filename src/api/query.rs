@@ -45,7 +45,7 @@ impl Query {
     /// The last value of a parameter; an empty one counts as left out.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let last = self.pairs.iter().rev().find(|(key, _)| key == name);
-        last.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+        last.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// Every value of a parameter that is repeated, without empty ones and repetitions, sorted.
@@ -76,7 +76,11 @@ impl Query {
     /// A whole number within bounds.
     pub(crate) fn number(&mut self, name: &'static str, least: i64, most: i64) -> Option<i64> {
         let message = format!("must be a whole number from {least} to {most}");
-        self.parsed(name, &message, |text| text.parse().ok().filter(|number| (least..=most).contains(number)))
+        self.parsed(name, &message, |text| {
+            // A leading plus is no JSON number, and OpenAPI knows no others.
+            let number = (!text.starts_with('+')).then(|| text.parse().ok()).flatten();
+            number.filter(|number| (least..=most).contains(number))
+        })
     }
 
     /// One of some words.
@@ -134,6 +138,17 @@ mod tests {
         let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, ["a", "b", "c", "e"]);
         assert_eq!(faults[2].message, "must be one of daily, weekly");
+    }
+
+    /// Catches trimming: a tab is no number, and not nothing either.
+    #[test]
+    fn blanks_and_signs_are_no_numbers() {
+        for wrong in ["\t", " ", " 5", "5 ", "+5", "5.0", "0x5"] {
+            let mut query = query(&[("n", wrong)]);
+            assert_eq!(query.number("n", -9, 9), None, "{wrong:?}");
+            assert!(query.finish().is_err(), "{wrong:?}");
+        }
+        assert_eq!(query(&[("n", "-5")]).number("n", -9, 9), Some(-5));
     }
 
     #[test]
