@@ -222,7 +222,7 @@ pub(super) fn put_connack(hub: &Hub, client: &Client, session_present: bool, out
         max_packet_size: Some(u32::try_from(config.max_packet_bytes).unwrap_or(u32::MAX)),
         topic_alias_max: Some(config.topic_alias_maximum),
         assigned_client_identifier: client.assigned.then(|| client.client_id.to_string()),
-        shared_subscription_available: Some(0),
+        shared_subscription_available: None,
         server_keep_alive: changed_keep_alive.then_some(client.keep_alive_seconds),
         max_qos: None,
         retain_available: None,

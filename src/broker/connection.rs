@@ -21,6 +21,7 @@ use super::listener::send_will;
 use super::metrics::BrokerMetrics;
 use super::registry::{Leave, Ticket};
 use super::session::Session;
+use super::shared::next_shared;
 
 /// Read at a time: some 50 records, so that a busy client costs few system calls.
 const READ_BYTES: usize = 16 * 1024;
@@ -175,6 +176,8 @@ impl Connection {
         let has_room = self.session.deliveries.has_room(&self.limits);
         let subscribed = !self.session.subscriptions.is_empty();
         let more_retained = self.may_send_retained();
+        let takes_turns =
+            !self.session.shared.is_empty() && self.session.deliveries.takes_turns(&self.limits);
         tokio::select! {
             () = self.stops.hard.cancelled() => Err(Ending::Stopped),
             () = ticket.taken_over.cancelled() => Err(Ending::TakenOver),
@@ -201,6 +204,10 @@ impl Connection {
                 }
                 Err(LinkClosed) => self.relink().await,
             },
+            (publication, matched) = next_shared(&self.hub, &self.session.shared), if takes_turns => {
+                self.deliver_shared(publication, matched);
+                Ok(())
+            }
             () = std::future::ready(()), if more_retained => {
                 self.pump();
                 Ok(())

@@ -9,6 +9,7 @@ use rumqttd::protocol::{Packet, PubRel, PubRelReason, PublishProperties, QoS};
 use super::codec::{self, Version};
 use super::publication::Publication;
 use super::session::Match;
+use super::shared::Share;
 
 /// A publication for this client.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ struct Delivery {
     qos: QoS,
     retain: bool,
     identifiers: Vec<usize>,
+    share: Option<Share>,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,12 @@ impl Deliveries {
         self.waiting.len() <= limits.max_messages / 2 && self.waiting_bytes <= limits.max_bytes / 2
     }
 
+    /// Whether the client takes its turns in shared subscriptions: what it was given is sent, and it has room in its window.
+    /// Otherwise the messages are for the other members.
+    pub(super) fn takes_turns(&self, limits: &DeliveryLimits) -> bool {
+        self.waiting.is_empty() && self.in_flight.len() < limits.max_in_flight
+    }
+
     /// Takes a publication. False when it was dropped: QoS 0 is not worth the room that a slow client has left.
     pub(super) fn push(&mut self, publication: Publication, matched: Match, limits: &DeliveryLimits) -> bool {
         let qos = codec::lower(publication.qos, matched.qos);
@@ -102,6 +110,7 @@ impl Deliveries {
             qos,
             retain: matched.retain,
             identifiers: matched.identifiers,
+            share: matched.share,
         });
         true
     }
@@ -163,6 +172,20 @@ impl Deliveries {
             self.last_pkid = self.last_pkid.checked_add(1).unwrap_or(1);
             if !self.in_flight.iter().any(|open| open.pkid == self.last_pkid) {
                 return self.last_pkid;
+            }
+        }
+    }
+}
+
+impl Drop for Deliveries {
+    /// The session is over. Its turns in shared subscriptions go to other members, but not QoS 2 that was sent: the client may
+    /// have it (MQTT 5, 4.8.2).
+    fn drop(&mut self) {
+        let sent =
+            self.in_flight.drain(..).map(|open| open.delivery).filter(|sent| sent.qos == QoS::AtLeastOnce);
+        for delivery in sent.chain(self.waiting.drain(..)) {
+            if let Some(share) = delivery.share {
+                share.give_back(delivery.publication);
             }
         }
     }

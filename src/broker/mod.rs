@@ -25,6 +25,7 @@ mod registry;
 mod reply;
 mod retained;
 mod session;
+mod shared;
 mod subscribing;
 mod topic;
 mod will;
@@ -54,6 +55,7 @@ use publication::Publication;
 pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
+use shared::SharedGroups;
 
 /// What a broker needs.
 pub struct BrokerOptions {
@@ -80,6 +82,7 @@ struct Hub {
     metrics: Arc<BrokerMetrics>,
     fanout: Fanout,
     filters: Arc<FilterIndex>,
+    shared: Arc<SharedGroups>,
     retained: RetainedStore,
     registry: Registry,
     /// Bytes that connections have read and the queue had no room for.
@@ -99,6 +102,7 @@ impl Broker {
                 options.metrics.clone(),
             ),
             filters: Arc::default(),
+            shared: Arc::default(),
             retained: RetainedStore::new(config.max_retained_messages, config.max_retained_bytes),
             registry: Registry::new(config.max_parked_sessions),
             backlog: Arc::default(),

@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::deliveries::{Deliveries, Outlet};
 use super::ending::Ending;
 use super::envelope::Opened;
+use super::publication::Publication;
 use super::session::Match;
 
 /// Publications taken from the router at a time.
@@ -37,6 +38,12 @@ impl Connection {
         if missed > 0 {
             self.hub.metrics.dropped("log_overwritten", missed);
         }
+        self.pump();
+    }
+
+    /// Takes what came up in a shared subscription; there was room for it.
+    pub(super) fn deliver_shared(&mut self, publication: Publication, matched: Match) {
+        self.session.deliveries.push(publication, matched, &self.limits);
         self.pump();
     }
 
@@ -86,8 +93,12 @@ impl Connection {
                 continue;
             };
             turn.after = Some(publication.topic.clone());
-            let matched =
-                Match { qos: turn.qos, retain: true, identifiers: turn.identifier.into_iter().collect() };
+            let matched = Match {
+                qos: turn.qos,
+                retain: true,
+                identifiers: turn.identifier.into_iter().collect(),
+                share: None,
+            };
             self.session.deliveries.push((*publication).clone(), matched, &self.limits);
             let (deliveries, mut outlet) = self.outlet();
             too_large += deliveries.pump(&mut outlet, Instant::now());

@@ -11,6 +11,7 @@ use super::fanout::FanoutError;
 use super::filter_index::FilterHold;
 use super::link::Link;
 use super::retained::Turn;
+use super::shared::{Share, SharedSubscription};
 use super::topic::TopicFilter;
 
 /// One subscription of a session.
@@ -32,6 +33,7 @@ pub(super) struct Session {
     /// QoS 2 messages of the client between PUBREC and PUBREL.
     pub(super) received: HashSet<u16>,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) shared: Vec<SharedSubscription>,
     /// The router's way to this session; `None` until the first subscription.
     pub(super) link: Option<Link>,
     pub(super) deliveries: Deliveries,
@@ -44,6 +46,8 @@ pub(super) struct Match {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: Vec<usize>,
+    /// The group that it was taken from.
+    pub(super) share: Option<Share>,
 }
 
 impl Session {
@@ -65,8 +69,12 @@ impl Session {
             if found.is_none() && subscription.hold.slot() != opened.slot {
                 return None;
             }
-            let found =
-                found.get_or_insert(Match { qos: QoS::AtMostOnce, retain: false, identifiers: Vec::new() });
+            let found = found.get_or_insert(Match {
+                qos: QoS::AtMostOnce,
+                retain: false,
+                identifiers: Vec::new(),
+                share: None,
+            });
             if subscription.qos as u8 > found.qos as u8 {
                 found.qos = subscription.qos;
             }

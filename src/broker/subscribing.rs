@@ -1,15 +1,19 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::sync::Arc;
+
 use rumqttd::protocol::{
     Filter, Packet, RetainForwardRule, SubAck, Subscribe, SubscribeProperties, SubscribeReasonCode, UnsubAck,
     UnsubAckReason, Unsubscribe,
 };
 
+use super::Hub;
 use super::codec::{self, Version};
 use super::connection::Connection;
 use super::ending::{Ending, Violation};
 use super::retained::Turn;
 use super::session::Subscription;
+use super::shared::SharedSubscription;
 use super::topic::TopicFilter;
 
 impl Connection {
@@ -24,6 +28,10 @@ impl Connection {
         }
         if subscribe.filters.is_empty() {
             return Err(Violation::Protocol("SUBSCRIBE without a filter").into());
+        }
+        if subscribe.filters.iter().any(|asked| asked.nolocal && asked.path.starts_with("$share/")) {
+            // MQTT 5, 3.8.3.1
+            return Err(Violation::Protocol("No Local on a shared subscription").into());
         }
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut retained = Vec::new();
@@ -59,12 +67,14 @@ impl Connection {
         let hub = self.hub.clone();
         let filter = TopicFilter::parse(&asked.path, hub.config.max_topic_levels)
             .ok_or(SubscribeReasonCode::TopicFilterInvalid)?;
-        if filter.group.is_some() {
-            return Err(SubscribeReasonCode::SharedSubscriptionsNotSupported);
-        }
         if hub.config.denied_subscriptions.contains(&asked.path) {
             // The one refusal that both versions know.
             return Err(SubscribeReasonCode::Unspecified);
+        }
+        if let Some(group) = filter.group.clone() {
+            self.share(&hub, asked, group, filter, identifier).await?;
+            // Nobody's turn comes with what is retained (MQTT 5, 4.8.2).
+            return Ok(false);
         }
         let held = self.session.subscriptions.iter_mut().find(|held| held.filter == filter);
         if let Some(held) = held {
@@ -74,7 +84,7 @@ impl Connection {
             held.identifier = identifier;
             return Ok(false);
         }
-        if self.session.subscriptions.len() >= hub.config.max_subscriptions_per_client {
+        if self.is_full(&hub) {
             return Err(SubscribeReasonCode::QuotaExceeded);
         }
         let link = self.session.ensure_link(&hub).await.map_err(|_| SubscribeReasonCode::QuotaExceeded)?;
@@ -91,6 +101,40 @@ impl Connection {
             hold,
         });
         Ok(true)
+    }
+
+    /// As `add`, for a shared subscription.
+    async fn share(
+        &mut self,
+        hub: &Hub,
+        asked: &Filter,
+        group: Arc<str>,
+        filter: TopicFilter,
+        identifier: Option<usize>,
+    ) -> Result<(), SubscribeReasonCode> {
+        if let Some(held) = self.session.shared.iter_mut().find(|held| held.filter == filter) {
+            held.qos = asked.qos;
+            held.retain_as_published = asked.preserve_retain;
+            held.identifier = identifier;
+            return Ok(());
+        }
+        if self.is_full(hub) {
+            return Err(SubscribeReasonCode::QuotaExceeded);
+        }
+        let joined = hub.shared.join(hub, self.client.tenant(), &group, &filter).await;
+        self.session.shared.push(SharedSubscription {
+            filter,
+            group: joined.map_err(|_| SubscribeReasonCode::QuotaExceeded)?,
+            qos: asked.qos,
+            retain_as_published: asked.preserve_retain,
+            identifier,
+        });
+        Ok(())
+    }
+
+    fn is_full(&self, hub: &Hub) -> bool {
+        let held = self.session.subscriptions.len() + self.session.shared.len();
+        held >= hub.config.max_subscriptions_per_client
     }
 
     /// Retained messages go out as the client has room for them.
@@ -112,6 +156,12 @@ impl Connection {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for path in &unsubscribe.filters {
             let filter = TopicFilter::parse(path, self.hub.config.max_topic_levels);
+            let shared = self.session.shared.iter().position(|held| Some(&held.filter) == filter.as_ref());
+            if let Some(at) = shared {
+                self.session.shared.remove(at);
+                reasons.push(UnsubAckReason::Success);
+                continue;
+            }
             let held =
                 self.session.subscriptions.iter().position(|held| Some(&held.filter) == filter.as_ref());
             let Some(at) = held else {

@@ -15,6 +15,7 @@ mod limits;
 mod outcomes;
 mod retaining;
 mod sessions;
+mod sharing;
 mod stopping;
 mod subscribers;
 mod subscriptions;
