@@ -81,9 +81,17 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION wanted_grants() RETURNS TABLE (kind text, privileges text, tables text[])
-LANGUAGE sql IMMUTABLE AS $$
-    VALUES
+-- Who may do what with which tables. A migration that makes a table adds its lines here.
+CREATE TABLE database_grants (
+    kind       text NOT NULL,
+    privileges text NOT NULL,
+    names      text[] NOT NULL,
+    sequences  boolean NOT NULL DEFAULT false,
+    CONSTRAINT database_grants_pk PRIMARY KEY (kind, privileges, names)
+);
+COMMENT ON TABLE database_grants IS 'What grant_roles gives to each role';
+COMMENT ON COLUMN database_grants.names IS 'Tables, or sequences';
+INSERT INTO database_grants (kind, privileges, names) VALUES
     -- What a batch reads, and what it leaves: records change no more, totals of cycles do.
     ('ingest', 'SELECT', ARRAY['tenants', 'carriers', 'rate_plans', 'provisioned_sims', 'sim_ownership', 'mqtt_credentials',
         'settings', 'inventory_version', 'schema_history', 'record_keys', 'usage_records', 'usage_cycles', 'usage_sessions',
@@ -94,7 +102,6 @@ LANGUAGE sql IMMUTABLE AS $$
     ('ingest', 'UPDATE', ARRAY['usage_sessions', 'quarantine', 'file_imports']),
     -- Keys are locked, and given back when their records are refused; what they say is never changed.
     ('ingest', 'DELETE, UPDATE (write_id)', ARRAY['record_keys']),
-    ('ingest', 'USAGE', ARRAY['SEQUENCE', 'write_ids', 'usage_records_id_seq']),
     ('rollup', 'SELECT', ARRAY['tenants', 'carriers', 'rate_plans', 'provisioned_sims', 'sim_ownership', 'settings',
         'inventory_version', 'schema_history', 'usage_records', 'usage_cycles']),
     ('rollup', 'SELECT, UPDATE, DELETE', ARRAY['rollup_markers', 'zone_changes']),
@@ -109,22 +116,24 @@ LANGUAGE sql IMMUTABLE AS $$
     ('serve', 'SELECT, INSERT, UPDATE, DELETE', ARRAY['tenants', 'carriers', 'rate_plans', 'provisioned_sims', 'sim_ownership',
         'mqtt_credentials', 'settings', 'inventory_version', 'usage_records', 'usage_cycles', 'record_keys', 'quarantine',
         'zone_changes', 'api_keys', 'api_key_uses', 'idempotency_keys', 'alert_rules', 'alert_states', 'usage_alerts',
-        'alert_webhooks', 'alert_deliveries']),
-    ('serve', 'USAGE', ARRAY['SEQUENCE', 'alert_rule_versions'])
-$$;
-COMMENT ON FUNCTION wanted_grants IS 'Which role may do what with which tables; sequences follow the word SEQUENCE';
+        'alert_webhooks', 'alert_deliveries']);
+INSERT INTO database_grants (kind, privileges, names, sequences) VALUES
+    ('ingest', 'USAGE', ARRAY['write_ids', 'usage_records_id_seq'], true),
+    ('serve', 'USAGE', ARRAY['alert_rule_versions'], true);
 
-CREATE FUNCTION wanted_policies() RETURNS TABLE (table_name text, condition text)
-LANGUAGE sql IMMUTABLE AS $$
-    -- The subquery makes PostgreSQL ask once for each query, not for each row.
-    SELECT t, 'tenant_id = ANY ((SELECT visible_tenants())::integer[])'
-    FROM unnest(ARRAY['rate_plans', 'provisioned_sims', 'usage_records', 'sim_daily_usage', 'hourly_usage', 'daily_network_usage',
-                      'daily_usage', 'usage_aggregations', 'invoices', 'usage_alerts']) AS t
-    UNION ALL VALUES
+CREATE TABLE reader_policies (
+    table_name text CONSTRAINT reader_policies_pk PRIMARY KEY,
+    condition  text NOT NULL
+);
+COMMENT ON TABLE reader_policies IS 'Which rows of a table the role read sees';
+INSERT INTO reader_policies (table_name, condition)
+-- The subquery makes PostgreSQL ask once for each query, not for each row.
+SELECT t, 'tenant_id = ANY ((SELECT visible_tenants())::integer[])'
+FROM unnest(ARRAY['rate_plans', 'provisioned_sims', 'usage_records', 'sim_daily_usage', 'hourly_usage', 'daily_network_usage',
+                  'daily_usage', 'usage_aggregations', 'invoices', 'usage_alerts']) AS t
+UNION ALL VALUES
     ('tenants', 'id = ANY ((SELECT visible_tenants())::integer[])'),
-    ('usage_cycles', 'cycle_is_visible(iccid, cycle_start, cycle_end)')
-$$;
-COMMENT ON FUNCTION wanted_policies IS 'Which rows of a table the role read sees';
+    ('usage_cycles', 'cycle_is_visible(iccid, cycle_start, cycle_end)');
 
 CREATE FUNCTION grant_roles() RETURNS void
 LANGUAGE plpgsql AS $$
@@ -147,10 +156,9 @@ BEGIN
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), member.role_name);
     END LOOP;
     FOR wanted IN
-        SELECT d.role_name, w.privileges, w.tables[1] = 'SEQUENCE' AS sequences, listed.names
-        FROM wanted_grants() w JOIN database_roles d ON d.kind = w.kind
-        CROSS JOIN LATERAL (
-            SELECT string_agg(format('%I.%I', here, t), ', ') AS names FROM unnest(w.tables) AS t WHERE t <> 'SEQUENCE') listed
+        SELECT d.role_name, g.privileges, g.sequences, listed.names
+        FROM database_grants g JOIN database_roles d ON d.kind = g.kind
+        CROSS JOIN LATERAL (SELECT string_agg(format('%I.%I', here, n), ', ') AS names FROM unnest(g.names) AS n) AS listed
     LOOP
         EXECUTE format('GRANT %s ON %s %s TO %I', wanted.privileges, CASE WHEN wanted.sequences THEN 'SEQUENCE' ELSE 'TABLE' END,
                        wanted.names, wanted.role_name);
@@ -168,7 +176,7 @@ BEGIN
     -- A rollup gathers what it changes in temporary tables.
     EXECUTE (SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), role_name)
              FROM database_roles WHERE kind = 'rollup');
-    FOR policy IN SELECT * FROM wanted_policies() LOOP
+    FOR policy IN SELECT * FROM reader_policies LOOP
         EXECUTE format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY', here, policy.table_name);
         EXECUTE format('DROP POLICY IF EXISTS rows_of_readers ON %I.%I', here, policy.table_name);
         EXECUTE format('DROP POLICY IF EXISTS all_rows ON %I.%I', here, policy.table_name);
