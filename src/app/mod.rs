@@ -2,6 +2,7 @@
 
 mod database;
 mod maintenance;
+mod retained;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -167,11 +168,9 @@ impl Bridge {
         if let Some(listener) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone())?;
             publisher = Some(broker.publisher());
-            let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
-            intake_tasks.spawn(vital("broker", async move {
-                broker.run(listener, soft, hard).await;
-                readiness.broker_runs.store(false, Ordering::Relaxed);
-            }));
+            retained::attach(&broker, &store, options.clock, &reader_tasks, &readers).await?;
+            let running = run(broker, listener, soft.clone(), hard.clone(), readiness.clone());
+            intake_tasks.spawn(vital("broker", running));
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
@@ -240,6 +239,17 @@ impl Bridge {
         }
         info!("stopped");
     }
+}
+
+async fn run(
+    broker: Broker,
+    listener: TcpListener,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    readiness: Arc<api::Readiness>,
+) {
+    broker.run(listener, soft, hard).await;
+    readiness.broker_runs.store(false, Ordering::Relaxed);
 }
 
 async fn listen(

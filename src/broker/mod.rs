@@ -24,6 +24,7 @@ mod publisher;
 mod registry;
 mod reply;
 mod retained;
+mod retained_log;
 mod session;
 mod shared;
 mod subscribing;
@@ -55,6 +56,7 @@ use publication::Publication;
 pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
+pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
 use shared::SharedGroups;
 
 /// What a broker needs.
@@ -83,7 +85,7 @@ struct Hub {
     fanout: Fanout,
     filters: Arc<FilterIndex>,
     shared: Arc<SharedGroups>,
-    retained: RetainedStore,
+    retained: Arc<RetainedStore>,
     registry: Registry,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
@@ -103,7 +105,7 @@ impl Broker {
             ),
             filters: Arc::default(),
             shared: Arc::default(),
-            retained: RetainedStore::new(config.max_retained_messages, config.max_retained_bytes),
+            retained: Arc::new(RetainedStore::new(config.max_retained_messages, config.max_retained_bytes)),
             registry: Registry::new(config.max_parked_sessions),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
@@ -116,6 +118,11 @@ impl Broker {
             config,
         };
         Self { hub: Arc::new(hub) }
+    }
+
+    /// What is retained, to be stored and restored.
+    pub fn retained(&self) -> RetainedLog {
+        RetainedLog::new(&self.hub.retained)
     }
 
     /// The way for the program's own messages to clients.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,8 +20,39 @@ pub(super) struct RetainedStore {
 #[derive(Default)]
 struct Inner {
     /// By tenant and topic, so that one subscription looks at one tenant's topics only.
-    messages: BTreeMap<(TenantId, Arc<str>), Arc<Publication>>,
+    messages: BTreeMap<TopicKey, Kept>,
     bytes: usize,
+    /// Topics that the table does not show as they are. Those that it has never shown leave without a trace, so there are never
+    /// more than what is held and what the table holds.
+    changed: BTreeSet<TopicKey>,
+}
+
+type TopicKey = (TenantId, Arc<str>);
+
+struct Kept {
+    message: Arc<Publication>,
+    /// The table has, or may have, a row for the topic.
+    stored: bool,
+}
+
+/// What the table has to be told about a topic; `None` when nothing is retained there any more.
+pub(super) struct Change {
+    pub(super) key: TopicKey,
+    pub(super) message: Option<Arc<Publication>>,
+}
+
+impl Inner {
+    /// True when a row of the table is out of date with it.
+    fn remove(&mut self, key: &TopicKey) -> bool {
+        let Some(old) = self.messages.remove(key) else { return false };
+        self.bytes -= old.message.bytes();
+        if old.stored {
+            self.changed.insert(key.clone())
+        } else {
+            self.changed.remove(key)
+        };
+        old.stored
+    }
 }
 
 /// A new subscription on its way through the retained messages.
@@ -48,9 +79,8 @@ impl RetainedStore {
     pub(super) fn retain(&self, publication: &Arc<Publication>) -> bool {
         let mut inner = self.lock();
         let key = (publication.tenant, publication.topic.clone());
-        if let Some(old) = inner.messages.remove(&key) {
-            inner.bytes -= old.bytes();
-        }
+        // A row that waits to be deleted is still there.
+        let stored = inner.remove(&key) || inner.changed.contains(&key);
         if publication.payload.is_empty() {
             return true;
         }
@@ -59,8 +89,41 @@ impl RetainedStore {
             return false;
         }
         inner.bytes += bytes;
-        inner.messages.insert(key, publication.clone());
+        inner.changed.insert(key.clone());
+        inner.messages.insert(key, Kept { message: publication.clone(), stored });
         true
+    }
+
+    /// Takes over what the table holds, before there are clients. False when there is no room.
+    pub(super) fn restore(&self, publication: &Arc<Publication>) -> bool {
+        let key = (publication.tenant, publication.topic.clone());
+        let kept = self.retain(publication);
+        let mut inner = self.lock();
+        inner.changed.remove(&key);
+        if let Some(held) = inner.messages.get_mut(&key) {
+            held.stored = true;
+        }
+        kept
+    }
+
+    /// Topics that changed, at most `limit`: the caller tells the table, or gives them back.
+    pub(super) fn take_changes(&self, limit: usize) -> Vec<Change> {
+        let mut inner = self.lock();
+        let mut changes = Vec::new();
+        while changes.len() < limit
+            && let Some(key) = inner.changed.pop_first()
+        {
+            let message = inner.messages.get_mut(&key).map(|held| {
+                held.stored = true;
+                held.message.clone()
+            });
+            changes.push(Change { key, message });
+        }
+        changes
+    }
+
+    pub(super) fn give_back(&self, changes: Vec<Change>) {
+        self.lock().changed.extend(changes.into_iter().map(|change| change.key));
     }
 
     /// The next message in a turn.
@@ -71,7 +134,7 @@ impl RetainedStore {
                 .messages
                 .get(&(tenant, turn.filter.clone()))
                 .filter(|_| turn.after.is_none())
-                .cloned();
+                .map(|held| held.message.clone());
         }
         // Everything before the first wildcard is a common prefix of all topics that can match.
         let prefix: Arc<str> =
@@ -85,19 +148,17 @@ impl RetainedStore {
             .range((from, Bound::Unbounded))
             .take_while(|((of, topic), _)| *of == tenant && topic.starts_with(&*prefix))
             .find(|((_, topic), _)| topic::matches(topic, &turn.filter))
-            .map(|(_, message)| message.clone())
+            .map(|(_, held)| held.message.clone())
     }
 
     /// Forgets what has expired.
     pub(super) fn remove_expired(&self, now: Instant) {
         let mut inner = self.lock();
-        let mut freed = 0;
-        inner.messages.retain(|_, message| {
-            let keep = message.remaining_expiry(now).is_some();
-            freed += if keep { 0 } else { message.bytes() };
-            keep
-        });
-        inner.bytes -= freed;
+        let over = inner.messages.iter().filter(|(_, held)| held.message.remaining_expiry(now).is_none());
+        let over: Vec<TopicKey> = over.map(|(key, _)| key.clone()).collect();
+        for key in &over {
+            inner.remove(key);
+        }
     }
 }
 

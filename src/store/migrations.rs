@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 18] = [
+static MIGRATIONS: [Migration; 19] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -42,6 +42,7 @@ static MIGRATIONS: [Migration; 18] = [
     migration!(16, "faster_rollups"),
     migration!(17, "live_figures"),
     migration!(18, "database_roles"),
+    migration!(19, "retained_messages"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -25,6 +25,7 @@ mod migrations;
 mod partitions;
 pub mod quarantine;
 pub mod reconcile;
+pub mod retained;
 pub mod retention;
 pub mod roles;
 pub mod rollups;

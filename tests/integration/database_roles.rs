@@ -68,7 +68,10 @@ async fn every_table_was_decided_about() {
     let undecided = "SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
            AND NOT has_table_privilege('simbridge_serve', c.oid, 'SELECT') ORDER BY 1";
-    assert_eq!(database.rows(undecided).await, ["database_grants", "database_roles", "reader_policies", "reader_tenants"]);
+    assert_eq!(
+        database.rows(undecided).await,
+        ["database_grants", "database_roles", "reader_policies", "reader_tenants"]
+    );
     let open = "SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
            AND has_any_column_privilege('simbridge_read', c.oid, 'SELECT') AND NOT c.relrowsecurity";

@@ -45,6 +45,7 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod reconcile;
+mod retained_messages;
 mod retention;
 mod rollup_calendar;
 mod rollup_interleavings;

@@ -1,0 +1,241 @@
+//! Retained messages as they are stored: what the broker tells a table, and what it is told by one at its start.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rumqttd::protocol::{PublishProperties, QoS};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::TenantId;
+
+use super::publication::Publication;
+use super::retained::{Change, RetainedStore};
+
+/// A retained message without the broker's own types.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetainedMessage {
+    pub tenant: TenantId,
+    pub topic: String,
+    pub payload: Bytes,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// As JSON; `None` without any.
+    pub properties: Option<serde_json::Value>,
+    /// What is left of the message expiry interval; `None` without one.
+    pub expires_in: Option<Duration>,
+}
+
+/// What changed since it was asked last.
+#[derive(Default)]
+pub struct RetainedChanges {
+    pub kept: Vec<RetainedMessage>,
+    pub forgotten: Vec<(TenantId, String)>,
+    changes: Vec<Change>,
+}
+
+impl RetainedChanges {
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// The retained messages of a broker. It outlives the broker, so that the last changes can be stored after it has ended.
+#[derive(Clone)]
+pub struct RetainedLog(Arc<RetainedStore>);
+
+impl RetainedLog {
+    pub(super) fn new(store: &Arc<RetainedStore>) -> Self {
+        Self(store.clone())
+    }
+
+    /// Takes a stored message over. False when there is no room for it.
+    pub fn restore(&self, message: RetainedMessage) -> bool {
+        let stored =
+            message.properties.and_then(|json| serde_json::from_value::<StoredProperties>(json).ok());
+        let mut properties = stored.map(StoredProperties::into_properties).unwrap_or_default();
+        // Rounded up: a message does not expire because it was written down.
+        let seconds = message.expires_in.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        properties.message_expiry_interval =
+            seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+        let now = Instant::now();
+        let topic: Arc<str> = message.topic.into();
+        let mut publication = Publication::new(message.tenant, topic, message.payload, Some(properties), now);
+        publication.qos = match message.qos {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+        publication.retain = true;
+        self.0.restore(&Arc::new(publication))
+    }
+
+    /// At most `limit` topics that changed. The caller stores them or gives them back.
+    pub fn take(&self, limit: usize) -> RetainedChanges {
+        let changes = self.0.take_changes(limit);
+        let now = Instant::now();
+        let mut taken = RetainedChanges::default();
+        for change in &changes {
+            let left =
+                change.message.as_ref().and_then(|message| Some((message, message.remaining_expiry(now)?)));
+            match left {
+                Some((message, left)) => taken.kept.push(RetainedMessage {
+                    tenant: message.tenant,
+                    topic: message.topic.to_string(),
+                    payload: message.payload.clone(),
+                    qos: message.qos as u8,
+                    properties: message.properties.as_deref().and_then(StoredProperties::of),
+                    expires_in: left.map(|seconds| Duration::from_secs(seconds.into())),
+                }),
+                None => taken.forgotten.push((change.key.0, change.key.1.to_string())),
+            }
+        }
+        taken.changes = changes;
+        taken
+    }
+
+    pub fn give_back(&self, changes: RetainedChanges) {
+        self.0.give_back(changes.changes);
+    }
+}
+
+/// The properties of a PUBLISH that belong to the message (MQTT 5, 3.3.2.3).
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct StoredProperties {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_format: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_data: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    user_properties: Vec<(String, String)>,
+}
+
+impl StoredProperties {
+    fn of(properties: &PublishProperties) -> Option<serde_json::Value> {
+        // MQTT forbids U+0000 in texts (1.5.4) and PostgreSQL cannot store it: one such text must not keep others from the table.
+        let clean = |text: &String| (!text.contains('\0')).then(|| text.clone());
+        let pairs = properties.user_properties.iter();
+        let stored = Self {
+            payload_format: properties.payload_format_indicator,
+            content_type: properties.content_type.as_ref().and_then(clean),
+            response_topic: properties.response_topic.as_ref().and_then(clean),
+            correlation_data: properties.correlation_data.as_ref().map(|data| STANDARD.encode(data)),
+            user_properties: pairs.filter_map(|(key, value)| Some((clean(key)?, clean(value)?))).collect(),
+        };
+        serde_json::to_value(stored).ok()
+    }
+
+    fn into_properties(self) -> PublishProperties {
+        PublishProperties {
+            payload_format_indicator: self.payload_format,
+            content_type: self.content_type,
+            response_topic: self.response_topic,
+            correlation_data: self
+                .correlation_data
+                .and_then(|data| STANDARD.decode(data).ok())
+                .map(Bytes::from),
+            user_properties: self.user_properties,
+            ..PublishProperties::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (Arc<RetainedStore>, RetainedLog) {
+        let store = Arc::new(RetainedStore::new(10, 1 << 20));
+        let log = RetainedLog::new(&store);
+        (store, log)
+    }
+
+    fn publication(topic: &str, payload: &'static str, properties: PublishProperties) -> Arc<Publication> {
+        let payload = Bytes::from_static(payload.as_bytes());
+        let mut publication =
+            Publication::new(TenantId(1), topic.into(), payload, Some(properties), Instant::now());
+        publication.qos = QoS::AtLeastOnce;
+        publication.retain = true;
+        Arc::new(publication)
+    }
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            message_expiry_interval: Some(100),
+            response_topic: Some("r".into()),
+            correlation_data: Some(Bytes::from_static(&[0, 255])),
+            user_properties: vec![
+                ("k".into(), "1".into()),
+                ("k".into(), "2".into()),
+                ("z".into(), "\0".into()),
+            ],
+            content_type: Some("json".into()),
+            ..PublishProperties::default()
+        };
+        let (store, before) = log();
+        store.retain(&publication("t", "x", properties));
+        let changes = before.take(10);
+        assert_eq!((changes.kept.len(), changes.forgotten.len()), (1, 0));
+        let (_, after) = log();
+        assert!(after.restore(changes.kept[0].clone()));
+        assert!(after.take(10).is_empty(), "the table has it");
+        after.give_back(RetainedChanges { changes: after.0.take_changes(0), ..Default::default() });
+        let held = after.0.next(
+            TenantId(1),
+            &super::super::retained::Turn {
+                filter: "t".into(),
+                after: None,
+                qos: QoS::AtMostOnce,
+                identifier: None,
+            },
+        );
+        let held = held.expect("it is retained");
+        let given = held.properties.as_deref().expect("properties");
+        assert_eq!(given.user_properties, [("k".into(), "1".into()), ("k".into(), "2".into())]);
+        assert_eq!(given.correlation_data.as_deref(), Some(&[0, 255][..]));
+        assert_eq!((held.qos, held.retain, &*held.payload), (QoS::AtLeastOnce, true, &b"x"[..]));
+        assert!(
+            held.remaining_expiry(Instant::now()).flatten().is_some_and(|left| (98..=100).contains(&left))
+        );
+    }
+
+    /// Catches topics that come and go while there is no database: each would be remembered for ever.
+    #[test]
+    fn what_the_table_never_had_leaves_no_trace() {
+        let (store, log) = log();
+        for n in 0..100 {
+            let topic = format!("t/{n}");
+            store.retain(&publication(&topic, "x", PublishProperties::default()));
+            store.retain(&publication(&topic, "", PublishProperties::default()));
+        }
+        assert!(log.take(1_000).is_empty());
+    }
+
+    /// Catches a deletion that is lost because the message was being written, and one that overtakes a newer message.
+    #[test]
+    fn what_is_given_back_is_taken_again_as_it_is_then() {
+        let (store, log) = log();
+        for topic in ["a", "b"] {
+            store.retain(&publication(topic, "1", PublishProperties::default()));
+        }
+        let taken = log.take(10);
+        store.retain(&publication("a", "", PublishProperties::default()));
+        store.retain(&publication("b", "", PublishProperties::default()));
+        store.retain(&publication("b", "2", PublishProperties::default()));
+        log.give_back(taken);
+        let taken = log.take(10);
+        assert_eq!(taken.forgotten, [(TenantId(1), "a".to_owned())]);
+        assert_eq!(taken.kept.iter().map(|kept| &*kept.payload).collect::<Vec<_>>(), [b"2"]);
+        assert!(log.take(10).is_empty());
+    }
+}
