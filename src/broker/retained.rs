@@ -89,7 +89,10 @@ impl RetainedStore {
             return false;
         }
         inner.bytes += bytes;
-        inner.changed.insert(key.clone());
+        // What the program itself retains it retains anew when it starts, if it still holds then.
+        if stored || !publication.publisher.is_empty() {
+            inner.changed.insert(key.clone());
+        }
         inner.messages.insert(key, Kept { message: publication.clone(), stored });
         true
     }
@@ -99,7 +102,6 @@ impl RetainedStore {
         let key = (publication.tenant, publication.topic.clone());
         let kept = self.retain(publication);
         let mut inner = self.lock();
-        inner.changed.remove(&key);
         if let Some(held) = inner.messages.get_mut(&key) {
             held.stored = true;
         }

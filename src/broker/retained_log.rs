@@ -164,7 +164,22 @@ mod tests {
             Publication::new(TenantId(1), topic.into(), payload, Some(properties), Instant::now());
         publication.qos = QoS::AtLeastOnce;
         publication.retain = true;
+        publication.publisher = "d".into();
         Arc::new(publication)
+    }
+
+    /// Catches an alert that comes back although its cycle ended while the program was away.
+    #[test]
+    fn what_the_program_retains_is_not_stored() {
+        let (store, log) = log();
+        let own = Publication {
+            publisher: "".into(),
+            ..(*publication("t", "x", PublishProperties::default())).clone()
+        };
+        store.retain(&Arc::new(own));
+        assert!(log.take(10).is_empty());
+        store.retain(&publication("t", "y", PublishProperties::default()));
+        assert_eq!(log.take(10).kept.len(), 1);
     }
 
     #[test]
