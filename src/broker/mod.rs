@@ -4,6 +4,7 @@
 //! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
 
 mod ack_window;
+pub mod acl;
 pub mod auth;
 mod codec;
 mod connect;
@@ -46,6 +47,7 @@ use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
 use crate::ingest::topics::UsageTopics;
 
+use acl::{DefaultRules, LoginWatch};
 use auth::Access;
 use fanout::Fanout;
 use filter_index::FilterIndex;
@@ -76,6 +78,7 @@ struct Hub {
     topics: UsageTopics,
     queue: Arc<IngestQueue>,
     access: Access,
+    rules: DefaultRules,
     clock: Clock,
     metrics: Arc<BrokerMetrics>,
     fanout: Fanout,
@@ -107,6 +110,7 @@ impl Broker {
             topics: options.topics,
             queue: Arc::new(options.queue),
             access: options.access,
+            rules: DefaultRules::new(&config.acl),
             clock: options.clock,
             metrics: options.metrics,
             config,
@@ -117,6 +121,14 @@ impl Broker {
     /// The way for the program's own messages to clients.
     pub fn publisher(&self) -> Publisher {
         Publisher::new(&self.hub)
+    }
+
+    /// What ends connections of logins that were revoked or changed; `None` when there are no logins.
+    pub fn login_watch(&self) -> Option<LoginWatch> {
+        match self.hub.access {
+            Access::Anonymous { .. } => None,
+            Access::Password(_) => Some(LoginWatch::new(&self.hub)),
+        }
     }
 
     /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.

@@ -59,6 +59,10 @@ impl Connection {
         let hub = self.hub.clone();
         let filter = TopicFilter::parse(&asked.path, hub.config.max_topic_levels)
             .ok_or(SubscribeReasonCode::TopicFilterInvalid)?;
+        if !self.client.rights.may_subscribe(&filter.plain) {
+            self.note_refusal("subscribe", &asked.path);
+            return Err(SubscribeReasonCode::NotAuthorized);
+        }
         if filter.group.is_some() {
             return Err(SubscribeReasonCode::SharedSubscriptionsNotSupported);
         }

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 17] = [
+static MIGRATIONS: [Migration; 18] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -41,6 +41,7 @@ static MIGRATIONS: [Migration; 17] = [
     migration!(15, "alerts"),
     migration!(16, "faster_rollups"),
     migration!(17, "live_figures"),
+    migration!(18, "broker_acl"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
