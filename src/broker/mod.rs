@@ -84,7 +84,7 @@ struct Hub {
     fanout: Fanout,
     filters: Arc<FilterIndex>,
     retained: RetainedStore,
-    registry: Registry,
+    registry: Arc<Registry>,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
@@ -103,7 +103,7 @@ impl Broker {
             ),
             filters: Arc::default(),
             retained: RetainedStore::new(config.max_retained_messages, config.max_retained_bytes),
-            registry: Registry::new(config.max_parked_sessions),
+            registry: Arc::new(Registry::new(config.max_parked_sessions)),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
@@ -127,7 +127,7 @@ impl Broker {
     pub fn login_watch(&self) -> Option<LoginWatch> {
         match self.hub.access {
             Access::Anonymous { .. } => None,
-            Access::Password(_) => Some(LoginWatch::new(&self.hub)),
+            Access::Password(_) => Some(LoginWatch::new(&self.hub.registry, &self.hub.config.acl)),
         }
     }
 

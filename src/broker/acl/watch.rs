@@ -6,10 +6,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::super::Hub;
+use crate::config::AclConfig;
+
 use super::super::auth::{BoxFuture, LookupError};
-use super::super::registry::Dismissal;
-use super::Principal;
+use super::super::registry::{ClientKey, Dismissal, Registry};
+use super::{Login, Principal};
 
 /// Logins that are asked for at a time.
 const CHUNK: usize = 1000;
@@ -28,14 +29,15 @@ type Found = Result<HashMap<Principal, i64>, LookupError>;
 /// Ends the connections of logins that were revoked or changed. A row is read every so often instead of listening for
 /// notifications, which a pooler in transaction mode does not pass on.
 pub struct LoginWatch {
-    hub: Weak<Hub>,
+    /// Held only between two questions: who waits for the database must not keep a broker that has ended.
+    registry: Weak<Registry>,
     every: Duration,
 }
 
 impl LoginWatch {
-    pub(in super::super) fn new(hub: &Arc<Hub>) -> Self {
-        let every = Duration::from_millis(hub.config.acl.check_milliseconds);
-        Self { hub: Arc::downgrade(hub), every }
+    pub(in super::super) fn new(registry: &Arc<Registry>, config: &AclConfig) -> Self {
+        let every = Duration::from_millis(config.check_milliseconds);
+        Self { registry: Arc::downgrade(registry), every }
     }
 
     /// Runs until `stop`, or until the broker is gone.
@@ -43,9 +45,8 @@ impl LoginWatch {
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut seen, mut failing) = (None, false);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let Some(hub) = self.hub.upgrade() else { return };
-            let Some(looked) = stop.run_until_cancelled(look(&hub, &checks, &mut seen)).await else { return };
+        while self.registry.strong_count() > 0 && stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let Some(looked) = stop.run_until_cancelled(self.look(&checks, &mut seen)).await else { return };
             match &looked {
                 Err(error) if !failing => {
                     warn!(%error, "logins cannot be checked; revoked ones stay until they can");
@@ -56,31 +57,35 @@ impl LoginWatch {
             failing = looked.is_err();
         }
     }
-}
 
-async fn look(hub: &Hub, checks: &LoginChecks, seen: &mut Option<i64>) -> Result<(), LookupError> {
-    let version = (checks.version)().await?;
-    if *seen == Some(version) && !hub.registry.has_unchecked() {
-        return Ok(());
+    async fn look(&self, checks: &LoginChecks, seen: &mut Option<i64>) -> Result<(), LookupError> {
+        let version = (checks.version)().await?;
+        let Some(mut live) = self.to_compare(*seen == Some(version)) else { return Ok(()) };
+        // Not before everything was compared: after a failure the next look compares again.
+        *seen = None;
+        live.sort_unstable_by(|(_, a), (_, b)| a.principal.cmp(&b.principal));
+        let mut principals: Vec<Principal> = live.iter().map(|(_, login)| login.principal.clone()).collect();
+        principals.dedup();
+        let mut current = HashMap::with_capacity(principals.len());
+        for chunk in principals.chunks(CHUNK) {
+            current.extend((checks.revisions)(chunk.to_vec()).await?);
+        }
+        let Some(registry) = self.registry.upgrade() else { return Ok(()) };
+        for (client, login) in live {
+            let why = match current.get(&login.principal) {
+                Some(revision) if *revision == login.revision => continue,
+                Some(_) => Dismissal::LoginChanged,
+                None => Dismissal::LoginRevoked,
+            };
+            registry.dismiss(&client, &login, why);
+        }
+        *seen = Some(version);
+        Ok(())
     }
-    // Not before everything was compared: after a failure the next look compares again.
-    *seen = None;
-    let mut live = hub.registry.begin_check();
-    live.sort_unstable_by(|(_, a), (_, b)| a.principal.cmp(&b.principal));
-    let mut principals: Vec<Principal> = live.iter().map(|(_, login)| login.principal.clone()).collect();
-    principals.dedup();
-    let mut current = HashMap::with_capacity(principals.len());
-    for chunk in principals.chunks(CHUNK) {
-        current.extend((checks.revisions)(chunk.to_vec()).await?);
+
+    /// Everybody who is connected; `None` when nothing can have changed for them.
+    fn to_compare(&self, unchanged: bool) -> Option<Vec<(ClientKey, Login)>> {
+        let registry = self.registry.upgrade()?;
+        (!unchanged || registry.has_unchecked()).then(|| registry.begin_check())
     }
-    for (client, login) in live {
-        let why = match current.get(&login.principal) {
-            Some(revision) if *revision == login.revision => continue,
-            Some(_) => Dismissal::LoginChanged,
-            None => Dismissal::LoginRevoked,
-        };
-        hub.registry.dismiss(&client, &login, why);
-    }
-    *seen = Some(version);
-    Ok(())
 }

@@ -1,9 +1,13 @@
 //! Who may publish and subscribe where.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use crate::broker::auth::{Access, Authenticator, Credential, Lookup, hash_password};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::acl::{LoginChecks, LoginWatch, Principal};
+use crate::broker::auth::{Access, Authenticator, Credential, Lookup, LookupError, hash_password};
 use crate::broker::topic;
 use crate::domain::{Iccid, TenantId, TopicRule};
 
@@ -377,4 +381,86 @@ async fn three_tenants_on_the_same_topics_and_client_identifiers_never_hear_each
         kept.sort();
         assert_eq!(kept, expected, "kept for a session");
     }
+}
+
+/// What is stored of logins, as a test says it; `None` when the database does not answer.
+type Stored = Arc<Mutex<Option<(i64, HashMap<Principal, i64>)>>>;
+
+fn checks(stored: &Stored) -> LoginChecks {
+    let (of_version, of_revisions) = (stored.clone(), stored.clone());
+    let away = || LookupError("away".into());
+    LoginChecks {
+        version: Arc::new(move || {
+            let version = of_version.lock().unwrap().as_ref().map(|(version, _)| *version).ok_or_else(away);
+            Box::pin(async move { version })
+        }),
+        revisions: Arc::new(move |asked| {
+            let known = of_revisions.lock().unwrap().as_ref().map(|(_, known)| known.clone());
+            let answer =
+                |known: HashMap<_, _>| known.into_iter().filter(|(p, _)| asked.contains(p)).collect();
+            let found = known.map(answer).ok_or_else(away);
+            Box::pin(async move { found })
+        }),
+    }
+}
+
+/// Catches a revocation that is forgotten when the database is away in the middle of it, and connections that end because it
+/// is away.
+#[tokio::test]
+async fn a_database_that_is_away_ends_nobody_and_its_changes_count_when_it_is_back() {
+    let broker = broker(&[user("one", (1, "acme"), None), user("two", (1, "acme"), None)]).await;
+    let mut one = Client::connect(&broker, &Connect::v5("one").login("one", "secret")).await;
+    let mut two = Client::connect(&broker, &Connect::v5("two").login("two", "secret")).await;
+    let known = |names: &[&str]| names.iter().map(|name| (Principal::User((*name).into()), 1)).collect();
+    let stored: Stored = Arc::new(Mutex::new(Some((1, known(&["one", "two"])))));
+    let looks = Arc::new(AtomicUsize::new(0));
+    let (mut counted, count) = (checks(&stored), looks.clone());
+    let version = counted.version.clone();
+    counted.version = Arc::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        version()
+    });
+    let stop = CancellationToken::new();
+    let watch = LoginWatch::new(&broker.hub.registry, &broker.hub.config.acl);
+    let watching = tokio::spawn(watch.run(counted, stop.clone()));
+    let two_looks = || {
+        let from = looks.load(Ordering::SeqCst);
+        let looks = looks.clone();
+        async move { until("two looks", || looks.load(Ordering::SeqCst) >= from + 2).await }
+    };
+    two_looks().await;
+    *stored.lock().unwrap() = None;
+    two_looks().await;
+    one.ping().await;
+    *stored.lock().unwrap() = Some((2, known(&["two"])));
+    assert_eq!(one.ended().await, Some(0x98));
+    two.ping().await;
+    stop.cancel();
+    watching.await.unwrap();
+}
+
+/// Catches a watch that holds on to a broker whose end everybody waits for, while the database does not answer it.
+#[tokio::test]
+async fn a_look_that_hangs_keeps_no_broker() {
+    let mut broker = broker(&[]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let hanging = LoginChecks {
+        version: Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            Box::pin(std::future::pending())
+        }),
+        ..checks(&Stored::default())
+    };
+    let watch = LoginWatch::new(&broker.hub.registry, &broker.hub.config.acl);
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch.run(hanging, stop.clone()));
+    until("it hangs", || asked.load(Ordering::SeqCst) > 0).await;
+    broker.hard.cancel();
+    broker.has_stopped().await;
+    // The test's own.
+    assert_eq!(Arc::strong_count(&broker.hub), 1);
+    assert_eq!(Arc::strong_count(&broker.hub.registry), 1);
+    stop.cancel();
+    watching.await.unwrap();
 }
