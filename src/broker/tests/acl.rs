@@ -383,22 +383,21 @@ async fn three_tenants_on_the_same_topics_and_client_identifiers_never_hear_each
     }
 }
 
-/// What is stored of logins, as a test says it; `None` when the database does not answer.
-type Stored = Arc<Mutex<Option<(i64, HashMap<Principal, i64>)>>>;
+/// What is stored of logins, as a test says it: their version, and `None` when the database goes away after that question.
+type Stored = Arc<Mutex<(i64, Option<HashMap<Principal, i64>>)>>;
 
 fn checks(stored: &Stored) -> LoginChecks {
     let (of_version, of_revisions) = (stored.clone(), stored.clone());
-    let away = || LookupError("away".into());
     LoginChecks {
         version: Arc::new(move || {
-            let version = of_version.lock().unwrap().as_ref().map(|(version, _)| *version).ok_or_else(away);
-            Box::pin(async move { version })
+            let version = of_version.lock().unwrap().0;
+            Box::pin(async move { Ok(version) })
         }),
         revisions: Arc::new(move |asked| {
-            let known = of_revisions.lock().unwrap().as_ref().map(|(_, known)| known.clone());
+            let known = of_revisions.lock().unwrap().1.clone();
             let answer =
                 |known: HashMap<_, _>| known.into_iter().filter(|(p, _)| asked.contains(p)).collect();
-            let found = known.map(answer).ok_or_else(away);
+            let found = known.map(answer).ok_or_else(|| LookupError("away".into()));
             Box::pin(async move { found })
         }),
     }
@@ -412,7 +411,7 @@ async fn a_database_that_is_away_ends_nobody_and_its_changes_count_when_it_is_ba
     let mut one = Client::connect(&broker, &Connect::v5("one").login("one", "secret")).await;
     let mut two = Client::connect(&broker, &Connect::v5("two").login("two", "secret")).await;
     let known = |names: &[&str]| names.iter().map(|name| (Principal::User((*name).into()), 1)).collect();
-    let stored: Stored = Arc::new(Mutex::new(Some((1, known(&["one", "two"])))));
+    let stored: Stored = Arc::new(Mutex::new((1, Some(known(&["one", "two"])))));
     let looks = Arc::new(AtomicUsize::new(0));
     let (mut counted, count) = (checks(&stored), looks.clone());
     let version = counted.version.clone();
@@ -429,10 +428,10 @@ async fn a_database_that_is_away_ends_nobody_and_its_changes_count_when_it_is_ba
         async move { until("two looks", || looks.load(Ordering::SeqCst) >= from + 2).await }
     };
     two_looks().await;
-    *stored.lock().unwrap() = None;
+    *stored.lock().unwrap() = (2, None);
     two_looks().await;
     one.ping().await;
-    *stored.lock().unwrap() = Some((2, known(&["two"])));
+    *stored.lock().unwrap() = (2, Some(known(&["two"])));
     assert_eq!(one.ended().await, Some(0x98));
     two.ping().await;
     stop.cancel();
