@@ -105,7 +105,7 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
-    /// Keys of the HTTP API
+    /// Keys of the HTTP API, which are passwords of the broker too
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Those who own SIMs
