@@ -141,6 +141,9 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
     let login = login.map(|login| (login.username, login.password));
     let checks = hub.registry.checks();
     let identity = identify(hub, version, login).await?;
+    if hub.registry.is_anothers(&(identity.tenant, client_id.clone()), &identity.login.principal) {
+        return Err(answered(version, "client_id", 2, 0x85));
+    }
     let rights = Rights::new(&identity.grant, &identity.tenant_name, &client_id, &hub.rules);
     if will.as_ref().is_some_and(|will| !may_leave(hub, &rights, will)) {
         hub.metrics.refused("will");

@@ -321,6 +321,22 @@ async fn a_session_belongs_to_the_login_that_left_it() {
     }
 }
 
+/// Catches a client that ends the connections of others by their identifiers, and one that can no longer take over itself.
+#[tokio::test]
+async fn nobody_takes_over_the_connection_of_another_login() {
+    let broker = broker(&[user("one", (1, "acme"), None), user("two", (1, "acme"), None)]).await;
+    for (v5, code) in [(false, 2), (true, 0x85)] {
+        let mut one = Client::connect(&broker, &hello(v5, "one")).await;
+        assert_eq!(Client::try_connect(&broker, &hello(v5, "two")).await.connack.code, code);
+        one.ping().await;
+        let again = Client::connect(&broker, &hello(v5, "one")).await;
+        assert_eq!(one.ended().await, v5.then_some(0x8e));
+        again.leave().await;
+        until("it is gone", || broker.metrics.connections.get() == 0).await;
+        Client::connect(&broker, &hello(v5, "two")).await.drop_connection(&broker).await;
+    }
+}
+
 /// Catches any part of the way (index of filters, router, retained messages, sessions, wills, take-over) that forgets whose
 /// topic it is.
 #[tokio::test]
