@@ -5,13 +5,17 @@ CREATE SEQUENCE login_revisions AS bigint;
 
 ALTER TABLE mqtt_credentials
     ADD COLUMN iccid text CONSTRAINT mqtt_credentials_iccid_form CHECK (iccid ~ '^[0-9]{10,20}$'),
-    ADD COLUMN publish_topics text[] CONSTRAINT mqtt_credentials_publish_topics_number CHECK (cardinality(publish_topics) <= 100),
-    ADD COLUMN subscribe_topics text[] CONSTRAINT mqtt_credentials_subscribe_topics_number CHECK (cardinality(subscribe_topics) <= 100),
+    ADD COLUMN publish_topics text[]
+        CONSTRAINT mqtt_credentials_publish_topics_number CHECK (cardinality(publish_topics) <= 100),
+    ADD COLUMN subscribe_topics text[]
+        CONSTRAINT mqtt_credentials_subscribe_topics_number CHECK (cardinality(subscribe_topics) <= 100),
     ADD COLUMN revision bigint NOT NULL DEFAULT nextval('login_revisions');
-COMMENT ON COLUMN mqtt_credentials.iccid IS 'A device: may send usage of this SIM only; NULL for gateways and services, which speak for every SIM of the tenant';
+COMMENT ON COLUMN mqtt_credentials.iccid IS
+    'A device: may send usage of this SIM only; NULL for gateways and services, which speak for every SIM of the tenant';
 COMMENT ON COLUMN mqtt_credentials.publish_topics IS
     'Topic filters, with {iccid}, {username}, {clientid} or {tenant} as levels; NULL: what is configured';
-COMMENT ON COLUMN mqtt_credentials.subscribe_topics IS 'As publish_topics: a subscription must be covered as a whole by one of them';
+COMMENT ON COLUMN mqtt_credentials.subscribe_topics IS
+    'As publish_topics: a subscription must be covered as a whole by one of them';
 COMMENT ON COLUMN mqtt_credentials.revision IS 'Another number after every change; connections of an older one end';
 
 ALTER TABLE api_keys ADD COLUMN revision bigint NOT NULL DEFAULT nextval('login_revisions');

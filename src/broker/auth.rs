@@ -1,5 +1,6 @@
-//! Who a client is. API keys are found by their hash. Passwords are kept as argon2id hashes, whose verification is slow on purpose: it runs beside the
-//! connections, a few at a time, and a success is remembered for a short while so that a fleet can reconnect at once.
+//! Who a client is. API keys are found by their hash. Passwords are kept as argon2id hashes, whose verification is slow
+//! on purpose: it runs beside the connections, a few at a time, and a success is remembered for a short while so that a
+//! fleet can reconnect at once.
 
 use std::collections::HashMap;
 use std::pin::Pin;

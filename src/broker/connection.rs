@@ -103,7 +103,7 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
         // The client is back: a will that waited is not sent.
         Some(left) if !client.clean_start && left.session.is_for(&client) => (left.session, true),
         Some(left) => {
-            // Also when the session is another login's, or holds what this one may not hear (MQTT 5, 4.1: the server may end it).
+            // A session of another login, or with what this one may not hear, ends too.
             // The will does not outlive the session (MQTT 5, 3.1.3.2.2).
             left.will.into_iter().for_each(|will| send_will(&hub, will, &stops.hard));
             (Session::of(&client), false)
@@ -304,9 +304,12 @@ impl Connection {
         if self.client.version == Version::V5 {
             codec::put_disconnect(&ending, self.client.wants_reasons, &mut self.out);
         }
+        let revoked = matches!(ending, Ending::LoginRevoked);
         if !matches!(ending, Ending::Stopped) {
             let told = ending.reason_code().is_some();
-            tokio::time::timeout(FAREWELL, farewell(&mut self.stream, &mut self.out, told)).await.ok();
+            // Who was revoked is gone within a second, also when it does not read.
+            let patience = if revoked { FAREWELL / 2 } else { FAREWELL };
+            tokio::time::timeout(patience, farewell(&mut self.stream, &mut self.out, told)).await.ok();
         }
         // The socket goes before the ticket: a client that takes over must not find the old one still open.
         drop(self.stream);
@@ -318,7 +321,6 @@ impl Connection {
             hub.tasks.spawn(async move { hard.run_until_cancelled(feeder.drain()).await });
         }
         self.session.window.orphan_all();
-        let revoked = matches!(ending, Ending::LoginRevoked);
         let expiry = if revoked { Duration::ZERO } else { self.client.session_expiry };
         // DISCONNECT has taken the will away, unless it asked for it.
         let will = self.client.will.take().filter(|_| !matches!(ending, Ending::Stopped));

@@ -180,8 +180,8 @@ impl Registry {
         }
     }
 
-    /// Whether somebody of another login is connected as this client. Who knows an identifier could otherwise end the connections
-    /// of everybody else of its tenant.
+    /// Whether somebody of another login is connected as this client. Who knows identifiers could otherwise end the
+    /// connections of everybody else of its tenant.
     pub(super) fn is_anothers(&self, key: &ClientKey, principal: &Principal) -> bool {
         lock(&self.inner).live.get(key).is_some_and(|live| live.login.principal != *principal)
     }

@@ -16,7 +16,7 @@ use crate::harness::bridge::command;
 use crate::harness::database::{TestDatabase, now, sim};
 use crate::harness::eventually;
 use crate::harness::mqtt::{Answer, Hello, MqttClient};
-use crate::harness::pipeline::{TestPipeline, record, record_at, sender, time};
+use crate::harness::pipeline::{TestPipeline, correction_at, record, record_at, sender, time};
 
 const OWN: &str = "8941000000000000001";
 const FOREIGN: &str = "8941000000000000002";
@@ -55,8 +55,9 @@ fn device(iccid: &str) -> MqttRights {
     MqttRights { iccid: Some(Iccid::parse(iccid)), ..MqttRights::default() }
 }
 
+/// Each password has a client identifier of its own, because an identifier belongs to who is connected by it.
 fn with_password<'h>(v5: bool, user: Option<&'h str>, password: &'h str) -> Hello<'h> {
-    Hello { v5, id: "client", user, password: Some(password) }
+    Hello { v5, id: password, user, password: Some(password) }
 }
 
 /// How a login ends.
@@ -182,10 +183,11 @@ async fn a_key_corrects_only_with_the_permission() {
     let database = TestDatabase::new().await;
     database.import(&[sim(OWN)]).await;
     let api = closed(&database).await;
-    let correction = record("fix", 1, -1, 0).replacen('{', r#"{"corrects":"r","#, 1);
+    let at = now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let correction = correction_at("fix", "r", &at, -1);
     let plain = api.key(&["usage:write"]).await;
     let mut client = MqttClient::connect(mqtt(&api), with_password(true, None, &plain)).await;
-    assert_eq!(client.publish(&usage(OWN), &record("r", 1, 5, 5)).await, Answer::Acknowledged);
+    assert_eq!(client.publish(&usage(OWN), &record_at("r", &at, 10)).await, Answer::Acknowledged);
     let Answer::Refused(0x83, why) = client.publish(&usage(OWN), &correction).await else { panic!("taken") };
     assert!(why.contains("usage:correct"), "{why}");
     let trusted = api.key(&["usage:*"]).await;
@@ -206,8 +208,9 @@ async fn a_device_sends_records_of_its_own_sim_only_in_batches_too() {
     add_user(&database.store, "gateway", "default", MqttRights::default()).await;
     let of =
         |iccid: &str, id: &str| record(id, 1, 1, 1).replacen('{', &format!(r#"{{"iccid":"{iccid}","#), 1);
+    // The same for both: made anew, it would be of another second.
+    let batch = format!(r#"{{"batchId":"b","records":[{},{}]}}"#, of(OWN, "own"), of(FOREIGN, "foreign"));
     for v5 in [false, true] {
-        let batch = format!(r#"{{"batchId":"b","records":[{},{}]}}"#, of(OWN, "own"), of(FOREIGN, "foreign"));
         let mut client = MqttClient::log_in(mqtt(&api), v5, "meter", "secret").await;
         match client.publish(BATCH, &batch).await {
             Answer::Refused(reason, why) => {
@@ -228,10 +231,14 @@ async fn a_device_sends_records_of_its_own_sim_only_in_batches_too() {
     assert_eq!(database.rows("SELECT record_id, iccid FROM usage_records").await, [format!("own|{OWN}")]);
     let parked = "SELECT reason, record_id, iccid, seen_count FROM quarantine";
     assert_eq!(database.rows(parked).await, [format!("not_permitted|foreign|{FOREIGN}|2")]);
+    // The operator may decide otherwise.
+    let id = database.text("SELECT id FROM quarantine", &[]).await;
+    let (code, _, err) = command(&database, &["quarantine", "replay", &id]).await;
+    assert_eq!((code, database.number("SELECT count(*) FROM usage_records").await), (Some(0), 2), "{err}");
     let mut gateway = MqttClient::log_in(mqtt(&api), true, "gateway", "secret").await;
     let batch = format!("[{},{}]", of(OWN, "g-1"), of(FOREIGN, "g-2"));
     assert_eq!(gateway.publish(BATCH, &batch).await, Answer::Acknowledged);
-    assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 3);
+    assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 4);
     api.close().await;
 }
 
