@@ -29,6 +29,15 @@ async fn closed(database: &TestDatabase) -> TestApi {
     TestApi::start_with(database, Clock::System, false, |config| config.mqtt.anonymous = false).await
 }
 
+/// As behind PgBouncer in transaction mode.
+async fn behind_a_pooler(database: &TestDatabase) -> TestApi {
+    TestApi::start_with(database, Clock::System, false, |config| {
+        config.mqtt.anonymous = false;
+        config.database.prepared_statements = false;
+    })
+    .await
+}
+
 fn mqtt(api: &TestApi) -> SocketAddr {
     api.bridge.mqtt_addr.expect("MQTT is on")
 }
@@ -95,7 +104,7 @@ async fn change(database: &TestDatabase, what: Change) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_revoked_or_changed_is_gone_within_a_second_at_every_instance() {
     let database = TestDatabase::new().await;
-    let instances = [closed(&database).await, closed(&database).await];
+    let instances = [closed(&database).await, behind_a_pooler(&database).await];
     let key = make_key();
     add_key(&database.store, "k", &key).await;
     add_user(&database.store, "bystander", "default", MqttRights::default()).await;

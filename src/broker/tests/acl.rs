@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -55,12 +56,20 @@ fn credential(user: &User) -> Credential {
     }
 }
 
+/// Users by name, to be changed while a broker asks for them.
+type Known = Arc<Mutex<HashMap<String, Credential>>>;
+
 /// A broker that knows these users, all with the password `secret`.
 async fn broker(users: &[User]) -> TestBroker {
-    let known: Arc<HashMap<String, Credential>> =
-        Arc::new(users.iter().map(|user| (user.name.clone(), credential(user))).collect());
+    let known: Known = Arc::default();
+    known.lock().unwrap().extend(users.iter().map(|user| (user.name.clone(), credential(user))));
+    broker_of(&known).await
+}
+
+async fn broker_of(known: &Known) -> TestBroker {
+    let known = known.clone();
     let lookup: Lookup = Arc::new(move |name| {
-        let found = known.get(&name).cloned();
+        let found = known.lock().unwrap().get(&name).cloned();
         Box::pin(async move { Ok(found) })
     });
     let mut setup = Setup::default();
@@ -321,6 +330,35 @@ async fn a_session_belongs_to_the_login_that_left_it() {
     }
 }
 
+/// Catches a session that goes on with a subscription that was forbidden meanwhile, and one that ends without need.
+#[tokio::test]
+async fn a_session_goes_on_while_all_that_it_subscribes_to_is_allowed() {
+    for v5 in [false, true] {
+        let known: Known = Arc::default();
+        let allow = |filters: &[&'static str]| {
+            let user = User { subscribe: Some(filters.to_vec()), ..user("one", (1, "acme"), None) };
+            known.lock().unwrap().insert("one".into(), credential(&user));
+        };
+        allow(&["a/#", "b"]);
+        let broker = broker_of(&known).await;
+        let hello = hello(v5, "one").persistent();
+        let mut client = Client::connect(&broker, &hello).await;
+        for filter in ["a/+", "b"] {
+            assert_eq!(client.subscribe(filter, 1).await, 1);
+        }
+        client.leave().await;
+        allow(&["b", "a/+"]);
+        let client = Client::connect(&broker, &hello).await;
+        assert!(client.connack.session_present);
+        client.leave().await;
+        allow(&["b", "a/x"]);
+        let mut client = Client::connect(&broker, &hello).await;
+        assert!(!client.connack.session_present);
+        assert!(broker.hub.filters.matching(TenantId(1), "a/x").is_empty());
+        client.ping().await;
+    }
+}
+
 /// Catches a client that ends the connections of others by their identifiers, and one that can no longer take over itself.
 #[tokio::test]
 async fn nobody_takes_over_the_connection_of_another_login() {
@@ -450,6 +488,32 @@ async fn a_database_that_is_away_ends_nobody_and_its_changes_count_when_it_is_ba
     *stored.lock().unwrap() = (2, Some(known(&["two"])));
     assert_eq!(one.ended().await, Some(0x98));
     two.ping().await;
+    stop.cancel();
+    watching.await.unwrap();
+}
+
+/// Catches an end that waits until its client reads (`dismissed` left out of `flush`, or the whole farewell).
+#[tokio::test]
+async fn a_revoked_client_that_does_not_read_is_gone_within_a_second_too() {
+    let broker = broker(&[user("stuck", (1, "acme"), None), user("gateway", (1, "acme"), None)]).await;
+    let mut stuck = Client::connect(&broker, &Connect::v5("stuck").login("stuck", "secret")).await;
+    stuck.subscribe("t", 0).await;
+    let mut gateway = Client::connect(&broker, &Connect::v5("gateway").login("gateway", "secret")).await;
+    // More than the sockets take.
+    for pkid in 1..=100 {
+        gateway.publish(&publish("t", vec![b'x'; 200_000]).qos1(pkid)).await;
+        assert_eq!(gateway.puback().await, pkid);
+    }
+    let gateway_only = HashMap::from([(Principal::User("gateway".into()), 1)]);
+    let stored: Stored = Arc::new(Mutex::new((1, Some(gateway_only))));
+    let watch = LoginWatch::new(&broker.hub.registry, &broker.hub.config.acl);
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch.run(checks(&stored), stop.clone()));
+    let began = Instant::now();
+    until("it is gone", || broker.metrics.disconnect_count("login_revoked") == 1).await;
+    until("it is closed", || broker.metrics.connections.get() == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    gateway.ping().await;
     stop.cancel();
     watching.await.unwrap();
 }
