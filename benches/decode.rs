@@ -18,7 +18,7 @@ fn limits() -> PayloadLimits {
 }
 
 fn envelope(now: DateTime<Utc>) -> Envelope<'static> {
-    Envelope { tenant: TenantId(1), topic_iccid: Some(ICCID), may_correct: false, now }
+    Envelope { tenant: TenantId(1), topic_iccid: Some(ICCID), own_iccid: None, may_correct: false, now }
 }
 
 fn record(n: usize, now: DateTime<Utc>) -> String {

@@ -84,6 +84,7 @@ impl Replay<'_> {
         let envelope = Envelope {
             tenant: entry.tenant,
             topic_iccid: topic.and_then(|topic| topic.iccid),
+            own_iccid: None,
             may_correct: self.allow_corrections,
             now: self.clock.now(),
         };

@@ -210,8 +210,13 @@ async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize)
         &tasks,
         &hard,
     );
-    let sender =
-        Arc::new(Sender { tenant: TenantId(1), may_correct: false, via: Via::Mqtt, name: "bench".into() });
+    let sender = Arc::new(Sender {
+        tenant: TenantId(1),
+        may_correct: false,
+        iccid: None,
+        via: Via::Mqtt,
+        name: "bench".into(),
+    });
     let payloads = workload.payloads();
     let open = Arc::new(AtomicUsize::new(payloads.len()));
     let done = Arc::new(Notify::new());

@@ -1,6 +1,7 @@
 //! The only place where things are wired together and tasks are spawned.
 
 mod database;
+mod logins;
 mod maintenance;
 mod retained;
 
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::alerts::{self, metrics::AlertMetrics};
 use crate::api;
-use crate::broker::auth::{Access, Authenticator, Credential, HashError, Lookup, LookupError};
+use crate::broker::auth::HashError;
 use crate::broker::{Broker, BrokerOptions, Publisher};
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
@@ -166,7 +167,7 @@ impl Bridge {
         let [mqtt_addr, http_addr] = [&mqtt, &http].map(|on| on.as_ref().and_then(|on| on.local_addr().ok()));
         let mut publisher = None;
         if let Some(listener) = mqtt {
-            let broker = broker(config, options, &store, &metrics, queue.clone())?;
+            let broker = broker(config, options, &store, &metrics, queue.clone(), &reader_tasks, &readers)?;
             publisher = Some(broker.publisher());
             retained::attach(&broker, &store, options.clock, &reader_tasks, &readers).await?;
             let running = run(broker, listener, soft.clone(), hard.clone(), readiness.clone());
@@ -319,21 +320,26 @@ fn spawn_upkeep(
     ));
 }
 
+/// The broker, and beside it what watches its logins.
 fn broker(
     config: &Config,
     options: StartOptions,
     store: &Store,
     metrics: &Metrics,
     queue: IngestQueue,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
 ) -> Result<Broker, StartError> {
-    Ok(Broker::new(BrokerOptions {
+    let broker = Broker::new(BrokerOptions {
         config: config.mqtt.clone(),
         topics: UsageTopics::parse(&config.mqtt.topics).expect("checked when the configuration was loaded"),
         queue,
-        access: access(config, options.open, store)?,
+        access: logins::access(config, options.open, store)?,
         clock: options.clock,
         metrics: metrics.broker.clone(),
-    }))
+    });
+    logins::spawn_watch(&broker, store, tasks, stop);
+    Ok(broker)
 }
 
 fn spawn_http(
@@ -356,26 +362,4 @@ async fn close_at(soft: CancellationToken, posts: api::Posts) {
 fn is_loopback(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
         || address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost")
-}
-
-fn access(config: &Config, open: bool, store: &Store) -> Result<Access, StartError> {
-    if config.mqtt.anonymous || open {
-        let (tenant, name) = DEFAULT_TENANT;
-        return Ok(Access::Anonymous { tenant, tenant_name: name.into() });
-    }
-    let store = store.clone();
-    let lookup: Lookup = Arc::new(move |username| {
-        let store = store.clone();
-        Box::pin(async move {
-            let found = store.mqtt_credential(&username).await.map_err(|e| LookupError(e.to_string()))?;
-            Ok(found.map(|found| Credential {
-                password_hash: found.password_hash,
-                tenant: found.tenant,
-                tenant_name: found.tenant_name,
-                may_correct: found.may_correct,
-                enabled: found.enabled,
-            }))
-        })
-    });
-    Ok(Access::Password(Authenticator::new(lookup, &config.mqtt)?))
 }

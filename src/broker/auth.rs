@@ -1,5 +1,6 @@
-//! Who a client is. Passwords are kept as argon2id hashes, whose verification is slow on purpose: it runs beside the
-//! connections, a few at a time, and a success is remembered for a short while so that a fleet can reconnect at once.
+//! Who a client is. API keys are found by their hash. Passwords are kept as argon2id hashes, whose verification is slow
+//! on purpose: it runs beside the connections, a few at a time, and a success is remembered for a short while so that a
+//! fleet can reconnect at once.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -14,8 +15,9 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::config::mqtt::MqttConfig;
-use crate::domain::TenantId;
-use crate::ingest::topics::UsageTopic;
+use crate::domain::{Iccid, TenantId, TopicRule};
+
+use super::acl::{Grant, Login, Principal};
 
 /// A future that can be kept in a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -24,7 +26,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Lookup =
     Arc<dyn Fn(String) -> BoxFuture<'static, Result<Option<Credential>, LookupError>> + Send + Sync>;
 
-/// What is stored about a login.
+/// Finds the API key that was sent as a password.
+pub type KeyLookup =
+    Arc<dyn Fn(String) -> BoxFuture<'static, Result<Option<KeyCredential>, LookupError>> + Send + Sync>;
+
+/// How API keys begin, so that passwords are not looked up among them.
+const KEY_PREFIX: &str = "mqs_";
+/// Longer than any key.
+const KEY_MAX_BYTES: usize = 200;
+
+/// What is stored about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// argon2id in PHC format, as [`hash_password`] makes it.
@@ -34,6 +45,32 @@ pub struct Credential {
     /// Permission `usage:correct`.
     pub may_correct: bool,
     pub enabled: bool,
+    /// Of a device, which sends usage of this SIM only.
+    pub iccid: Option<Iccid>,
+    /// `None`: what is configured.
+    pub publish: Option<Vec<TopicRule>>,
+    pub subscribe: Option<Vec<TopicRule>>,
+    /// Changes with everything above.
+    pub revision: i64,
+}
+
+/// What is stored about an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCredential {
+    pub id: i32,
+    pub name: String,
+    pub tenant: TenantId,
+    pub tenant_name: String,
+    pub enabled: bool,
+    /// `usage:write`
+    pub may_send_usage: bool,
+    /// `usage:correct`
+    pub may_correct: bool,
+    /// `mqtt:publish`
+    pub may_publish: bool,
+    /// `mqtt:subscribe`
+    pub may_subscribe: bool,
+    pub revision: i64,
 }
 
 /// Credentials cannot be read now; the client should try again.
@@ -52,12 +89,49 @@ pub struct Identity {
     pub tenant: TenantId,
     pub tenant_name: String,
     pub may_correct: bool,
+    pub login: Login,
+    pub grant: Grant,
 }
 
-impl Identity {
-    /// A tenant in a usage topic must be the client's own.
-    pub(super) fn may_publish(&self, usage: Option<UsageTopic<'_>>) -> bool {
-        usage.and_then(|usage| usage.tenant).is_none_or(|tenant| tenant == self.tenant_name)
+impl Credential {
+    /// Who has proved to be this user, and that it is enabled.
+    pub(super) fn identity(self, username: &str) -> Identity {
+        let username: Arc<str> = username.into();
+        Identity {
+            tenant: self.tenant,
+            tenant_name: self.tenant_name,
+            may_correct: self.may_correct,
+            login: Login { principal: Principal::User(username.clone()), revision: self.revision },
+            grant: Grant::User {
+                username,
+                iccid: self.iccid,
+                publish: self.publish,
+                subscribe: self.subscribe,
+            },
+        }
+    }
+}
+
+impl KeyCredential {
+    fn identity(self) -> Result<Identity, LoginError> {
+        if !self.enabled {
+            return Err(LoginError::BadLogin);
+        }
+        if !(self.may_send_usage || self.may_publish || self.may_subscribe) {
+            return Err(LoginError::NoPermission);
+        }
+        Ok(Identity {
+            tenant: self.tenant,
+            tenant_name: self.tenant_name,
+            may_correct: self.may_correct,
+            login: Login { principal: Principal::Key(self.id), revision: self.revision },
+            grant: Grant::Key {
+                name: self.name,
+                usage: self.may_send_usage,
+                publish: self.may_publish,
+                subscribe: self.may_subscribe,
+            },
+        })
     }
 }
 
@@ -75,6 +149,8 @@ pub enum Access {
 pub(super) enum LoginError {
     #[error("bad user name or password")]
     BadLogin,
+    #[error("the API key has none of the permissions usage:write, mqtt:publish and mqtt:subscribe")]
+    NoPermission,
     #[error(transparent)]
     Unavailable(#[from] LookupError),
 }
@@ -83,9 +159,13 @@ impl Access {
     /// `login` is the user name and password of CONNECT, if it had any.
     pub(super) async fn identify(&self, login: Option<(String, String)>) -> Result<Identity, LoginError> {
         match (self, login) {
-            (Self::Anonymous { tenant, tenant_name }, _) => {
-                Ok(Identity { tenant: *tenant, tenant_name: tenant_name.clone(), may_correct: false })
-            }
+            (Self::Anonymous { tenant, tenant_name }, _) => Ok(Identity {
+                tenant: *tenant,
+                tenant_name: tenant_name.clone(),
+                may_correct: false,
+                login: Login::default(),
+                grant: Grant::Open,
+            }),
             (Self::Password(authenticator), Some((username, password))) => {
                 authenticator.verify(username, password).await
             }
@@ -108,6 +188,7 @@ pub fn hash_password(password: &str) -> Result<String, HashError> {
 #[derive(Clone)]
 pub struct Authenticator {
     lookup: Lookup,
+    keys: Option<KeyLookup>,
     checks: Arc<Semaphore>,
     verified: Arc<Mutex<Verified>>,
     /// Verified against when there is no such user, so that the answer takes as long.
@@ -125,13 +206,28 @@ impl Authenticator {
         };
         Ok(Self {
             lookup,
+            keys: None,
             checks: Arc::new(Semaphore::new(config.password_checks_at_once)),
             verified: Arc::new(Mutex::new(verified)),
             dummy_hash: hash_password("no user has this password")?.into(),
         })
     }
 
+    /// API keys are taken as passwords too, whatever the user name.
+    #[must_use]
+    pub fn with_keys(self, keys: KeyLookup) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
     async fn verify(&self, username: String, password: String) -> Result<Identity, LoginError> {
+        if let Some(keys) = &self.keys
+            && password.starts_with(KEY_PREFIX)
+            && password.len() <= KEY_MAX_BYTES
+            && let Some(key) = keys(password.clone()).await?
+        {
+            // 256 random bits need no slow hash.
+            return key.identity();
+        }
         let credential = (self.lookup)(username.clone()).await?;
         let hash = match &credential {
             Some(credential) => credential.password_hash.as_str(),
@@ -147,11 +243,7 @@ impl Authenticator {
             }
         }
         match credential {
-            Some(credential) if matches && credential.enabled => Ok(Identity {
-                tenant: credential.tenant,
-                tenant_name: credential.tenant_name,
-                may_correct: credential.may_correct,
-            }),
+            Some(credential) if matches && credential.enabled => Ok(credential.identity(&username)),
             _ => Err(LoginError::BadLogin),
         }
     }
@@ -218,6 +310,10 @@ mod tests {
             tenant_name: "acme".into(),
             may_correct: true,
             enabled: true,
+            iccid: None,
+            publish: None,
+            subscribe: None,
+            revision: 1,
         }
     }
 
@@ -278,6 +374,51 @@ mod tests {
         *stored.lock().unwrap() = credential("new");
         assert_eq!(log_in(&authenticator, "old").await, Err(LoginError::BadLogin));
         assert_eq!(lookups.load(Ordering::Relaxed), 3, "a disabled user is noticed at once");
+    }
+
+    fn key() -> KeyCredential {
+        KeyCredential {
+            id: 3,
+            name: "gateway".into(),
+            tenant: TenantId(9),
+            tenant_name: "nine".into(),
+            enabled: true,
+            may_send_usage: false,
+            may_correct: true,
+            may_publish: false,
+            may_subscribe: true,
+            revision: 1,
+        }
+    }
+
+    fn with_key(found: KeyCredential) -> Authenticator {
+        authenticator(Ok(Some(credential("secret")))).with_keys(Arc::new(move |password| {
+            let found = (password == "mqs_right").then(|| found.clone());
+            Box::pin(async move { Ok(found) })
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_key_is_a_password_for_every_user_name() {
+        let authenticator = with_key(key());
+        for username in ["", "device", "whoever"] {
+            let identity = authenticator.verify(username.into(), "mqs_right".into()).await.unwrap();
+            assert_eq!((identity.tenant, identity.login.principal), (TenantId(9), Principal::Key(3)));
+            assert!(identity.may_correct);
+        }
+        assert_eq!(log_in(&authenticator, "mqs_wrong").await, Err(LoginError::BadLogin));
+        assert!(matches!(
+            log_in(&authenticator, "secret").await.unwrap().login.principal,
+            Principal::User(_)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_revoked_or_has_no_permission_here_opens_nothing() {
+        let revoked = with_key(KeyCredential { enabled: false, ..key() });
+        assert_eq!(log_in(&revoked, "mqs_right").await, Err(LoginError::BadLogin));
+        let reader = with_key(KeyCredential { may_subscribe: false, ..key() });
+        assert_eq!(log_in(&reader, "mqs_right").await, Err(LoginError::NoPermission));
     }
 
     #[test]

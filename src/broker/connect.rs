@@ -13,6 +13,7 @@ use crate::domain::TenantId;
 use crate::ingest::queue::{Sender, Via};
 
 use super::Hub;
+use super::acl::Rights;
 use super::auth::{Identity, LoginError};
 use super::codec::{self, Connecting, Version};
 use super::will::Will;
@@ -33,6 +34,9 @@ pub(super) struct Client {
     pub(super) topic_alias_maximum: u16,
     pub(super) wants_reasons: bool,
     pub(super) identity: Identity,
+    pub(super) rights: Rights,
+    /// Checks of all logins before this one was read.
+    pub(super) checks: u64,
     pub(super) sender: Arc<Sender>,
     pub(super) will: Option<Will>,
 }
@@ -135,13 +139,20 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
         connect.client_id.into()
     };
     let login = login.map(|login| (login.username, login.password));
+    let checks = hub.registry.checks();
     let identity = identify(hub, version, login).await?;
-    if will.as_ref().is_some_and(|will| is_foreign(hub, &identity, will)) {
+    if hub.registry.is_anothers(&(identity.tenant, client_id.clone()), &identity.login.principal) {
+        return Err(answered(version, "client_id", 2, 0x85));
+    }
+    let rights = Rights::new(&identity.grant, &identity.tenant_name, &client_id, &hub.rules);
+    if will.as_ref().is_some_and(|will| !may_leave(hub, &rights, will)) {
+        hub.metrics.refused("will");
         return Err(answered(version, "will_topic", 5, 0x87));
     }
     let sender = Arc::new(Sender {
         tenant: identity.tenant,
         may_correct: identity.may_correct,
+        iccid: rights.iccid.clone(),
         via: Via::Mqtt,
         name: client_id.to_string(),
     });
@@ -173,14 +184,18 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
             .min(hub.config.topic_alias_maximum),
         wants_reasons: asked(|p| p.request_problem_info.map(u32::from)) != Some(0),
         identity,
+        rights,
+        checks,
         sender,
         will,
     })
 }
 
-/// A will may not be sent in another tenant's name.
-fn is_foreign(hub: &Hub, identity: &Identity, will: &LastWill) -> bool {
-    std::str::from_utf8(&will.topic).is_ok_and(|topic| !identity.may_publish(hub.topics.classify(topic)))
+/// A will is published in the client's name, so it may go only where the client may publish. What is no text is refused as
+/// such.
+fn may_leave(hub: &Hub, rights: &Rights, will: &LastWill) -> bool {
+    std::str::from_utf8(&will.topic)
+        .map_or(true, |topic| rights.may_publish(topic, hub.topics.classify(topic)))
 }
 
 /// For how long the session outlives its connection. MQTT 3.1.1 knows for ever or not at all.
@@ -201,6 +216,7 @@ async fn identify(hub: &Hub, version: Version, login: Option<(String, String)>) 
             tokio::time::sleep(delay).await;
             Err(answered(version, "bad_login", 4, 0x86))
         }
+        Err(LoginError::NoPermission) => Err(answered(version, "no_permission", 5, 0x87)),
         Err(LoginError::Unavailable(error)) => {
             tracing::warn!(%error, "a login could not be checked");
             Err(answered(version, "login_unavailable", 3, 0x88))

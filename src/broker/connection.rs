@@ -55,6 +55,8 @@ pub(super) struct Connection {
     last_read: Instant,
     paused: Option<Paused>,
     stopping: bool,
+    /// A refusal was logged; the others are only counted.
+    pub(super) refusal_logged: bool,
 }
 
 /// Counts a connection that is not read, for as long as it exists.
@@ -94,19 +96,20 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
     };
     let key = (client.tenant(), client.client_id.clone());
     let (ticket, left) = tokio::select! {
-        claimed = hub.registry.claim(key) => claimed,
+        claimed = hub.registry.claim(key, &client.identity.login, client.checks) => claimed,
         () = stops.hard.cancelled() => return,
     };
     hub.metrics.connection("accepted");
     let (session, present) = match left {
         // The client is back: a will that waited is not sent.
-        Some(left) if !client.clean_start => (left.session, true),
+        Some(left) if !client.clean_start && left.session.is_for(&client) => (left.session, true),
         Some(left) => {
+            // A session of another login, or with what this one may not hear, ends too.
             // The will does not outlive the session (MQTT 5, 3.1.3.2.2).
             left.will.into_iter().for_each(|will| send_will(&hub, will, &stops.hard));
-            (Session::default(), false)
+            (Session::of(&client), false)
         }
-        None => (Session::default(), false),
+        None => (Session::of(&client), false),
     };
     let mut connection = Box::new(Connection::new(hub, client, session, stream, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
@@ -143,6 +146,7 @@ impl Connection {
             last_read: Instant::now(),
             paused: None,
             stopping: false,
+            refusal_logged: false,
             client,
             hub,
         }
@@ -180,7 +184,7 @@ impl Connection {
             !self.session.shared.is_empty() && self.session.deliveries.takes_turns(&self.limits);
         tokio::select! {
             () = self.stops.hard.cancelled() => Err(Ending::Stopped),
-            () = ticket.taken_over.cancelled() => Err(Ending::TakenOver),
+            ending = ticket.dismissed() => Err(ending),
             () = self.stops.soft.cancelled(), if !self.stopping => {
                 self.stopping = true;
                 Ok(())
@@ -242,7 +246,7 @@ impl Connection {
         if self.last_read == before { Err(Ending::KeepAlive) } else { Ok(()) }
     }
 
-    /// Writes everything that is encoded. A take-over or stop does not wait for a client that does not read.
+    /// Writes everything that is encoded. A take-over, revocation or stop does not wait for a client that does not read.
     async fn flush(&mut self, ticket: &Ticket) -> Result<(), Ending> {
         let patience = Duration::from_secs(self.hub.config.write_stall_timeout_seconds);
         while !self.out.is_empty() {
@@ -252,7 +256,7 @@ impl Connection {
                         return Err(Ending::ClosedByPeer);
                     }
                 }
-                () = ticket.taken_over.cancelled() => return Err(Ending::TakenOver),
+                ending = ticket.dismissed() => return Err(ending),
                 () = self.stops.hard.cancelled() => return Err(Ending::Stopped),
                 () = tokio::time::sleep(patience) => return Err(Ending::WriteStalled),
             }
@@ -307,9 +311,12 @@ impl Connection {
         if self.client.version == Version::V5 {
             codec::put_disconnect(&ending, self.client.wants_reasons, &mut self.out);
         }
+        let revoked = matches!(ending, Ending::LoginRevoked);
         if !matches!(ending, Ending::Stopped) {
             let told = ending.reason_code().is_some();
-            tokio::time::timeout(FAREWELL, farewell(&mut self.stream, &mut self.out, told)).await.ok();
+            // Who was revoked is gone within a second, also when it does not read.
+            let patience = if revoked { FAREWELL / 2 } else { FAREWELL };
+            tokio::time::timeout(patience, farewell(&mut self.stream, &mut self.out, told)).await.ok();
         }
         // The socket goes before the ticket: a client that takes over must not find the old one still open.
         drop(self.stream);
@@ -321,7 +328,7 @@ impl Connection {
             hub.tasks.spawn(async move { hard.run_until_cancelled(feeder.drain()).await });
         }
         self.session.window.orphan_all();
-        let expiry = self.client.session_expiry;
+        let expiry = if revoked { Duration::ZERO } else { self.client.session_expiry };
         // DISCONNECT has taken the will away, unless it asked for it.
         let will = self.client.will.take().filter(|_| !matches!(ending, Ending::Stopped));
         let mut due = None;

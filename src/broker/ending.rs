@@ -64,6 +64,11 @@ pub(super) enum Ending {
     KeepAlive,
     #[error("another connection uses this client identifier")]
     TakenOver,
+    /// It may connect again and gets what counts now.
+    #[error("the login was changed")]
+    LoginChanged,
+    #[error("the login was revoked")]
+    LoginRevoked,
     #[error("the client does not read")]
     WriteStalled,
     #[error("the server is shutting down")]
@@ -91,6 +96,7 @@ impl Ending {
             Self::GivenUp(_) => Some(0x80),
             Self::KeepAlive => Some(0x8d),
             Self::TakenOver => Some(0x8e),
+            Self::LoginChanged | Self::LoginRevoked => Some(0x98),
             Self::ShuttingDown | Self::PipelineStopped => Some(0x8b),
         }
     }
@@ -104,6 +110,8 @@ impl Ending {
             Self::Violation(violation) => violation.label(),
             Self::KeepAlive => "keep_alive",
             Self::TakenOver => "taken_over",
+            Self::LoginChanged => "login_changed",
+            Self::LoginRevoked => "login_revoked",
             Self::WriteStalled => "write_stalled",
             Self::ShuttingDown => "shutdown",
             Self::PipelineStopped => "pipeline_stopped",

@@ -114,7 +114,8 @@ mod tests {
     use crate::ingest::queue::{Sender, Via};
 
     fn message(payload: &'static str) -> Message {
-        let sender = Sender { tenant: TenantId(1), may_correct: false, via: Via::Mqtt, name: "d".into() };
+        let sender =
+            Sender { tenant: TenantId(1), may_correct: false, iccid: None, via: Via::Mqtt, name: "d".into() };
         Message {
             sender: Arc::new(sender),
             topic: "t".into(),

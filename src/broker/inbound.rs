@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use rumqttd::protocol::{
     Packet, PingResp, PubAck, PubAckProperties, PubComp, PubCompReason, PubRec, PubRecProperties, QoS,
 };
+use tracing::info;
 
 use crate::ingest::queue::Message;
 use crate::ingest::topics::UsageTopic;
@@ -114,7 +115,8 @@ impl Connection {
             self.ignore(arrival);
             return Ok(());
         }
-        if !self.client.identity.may_publish(usage) {
+        if !self.client.rights.may_publish(name, usage) {
+            self.note_refusal("publish", name);
             return self.refuse(arrival);
         }
         let payload = own(&publish.payload);
@@ -173,6 +175,15 @@ impl Connection {
             // Without a text: some clients take no longer PUBACK.
             let refused = Verdict::Refused { reason: NOT_AUTHORIZED, text: "".into() };
             self.session.window.push_decided(arrival, refused);
+        }
+    }
+
+    /// Counts what this client may not do, and logs the first time.
+    pub(super) fn note_refusal(&mut self, action: &'static str, topic: &str) {
+        self.hub.metrics.refused(action);
+        if !std::mem::replace(&mut self.refusal_logged, true) {
+            let client = &*self.client.client_id;
+            info!(client, action, topic, "refused an MQTT client what it may not do; said once a connection");
         }
     }
 
@@ -270,6 +281,12 @@ impl Connection {
         let Some(to) = slot.reply_to.take() else { return };
         let valid = topic::is_valid_name(&to.topic, self.hub.config.max_topic_levels)
             && !topic::is_reserved(&to.topic);
+        // It names the topic and parts of the text: no more than if it published there itself.
+        let usage = self.hub.topics.classify(&to.topic);
+        if valid && !self.client.rights.may_publish(&to.topic, usage) {
+            self.note_refusal("reply", &to.topic);
+            return;
+        }
         if let Some(reply) = slot.outcome().and_then(|outcome| outcome.reply.clone()).filter(|_| valid) {
             self.hub.reply(self.client.tenant(), *to, reply).await;
         }

@@ -22,6 +22,11 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabel {
+    action: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct MessageLabel {
     qos: &'static str,
     kind: &'static str,
@@ -49,6 +54,7 @@ pub struct BrokerMetrics {
     pub(super) paused_readers: Gauge,
     dropped: Family<ReasonLabel, Counter>,
     pub(super) router_restarts: Counter,
+    refused: Family<ActionLabel, Counter>,
 }
 
 impl Default for BrokerMetrics {
@@ -66,6 +72,7 @@ impl Default for BrokerMetrics {
             paused_readers: Gauge::default(),
             dropped: Family::default(),
             router_restarts: Counter::default(),
+            refused: Family::default(),
         }
     }
 }
@@ -102,6 +109,11 @@ impl BrokerMetrics {
             "Restarts of the router between clients",
             self.router_restarts.clone(),
         );
+        registry.register(
+            "mqtt_refused",
+            "What clients wanted to do and may not, by action",
+            self.refused.clone(),
+        );
     }
 
     pub(super) fn connection(&self, result: &'static str) {
@@ -114,6 +126,11 @@ impl BrokerMetrics {
 
     pub(super) fn dropped(&self, reason: &'static str, count: u64) {
         self.dropped.get_or_create(&ReasonLabel { reason }).inc_by(count);
+    }
+
+    /// `publish`, `subscribe`, `will` or `reply`.
+    pub(super) fn refused(&self, action: &'static str) {
+        self.refused.get_or_create(&ActionLabel { action }).inc();
     }
 
     pub(super) fn message(&self, kind: Kind, qos: QoS) {
@@ -137,6 +154,11 @@ impl BrokerMetrics {
     #[cfg(test)]
     pub(super) fn dropped_count(&self, reason: &'static str) -> u64 {
         self.dropped.get_or_create(&ReasonLabel { reason }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn refused_count(&self, action: &'static str) -> u64 {
+        self.refused.get_or_create(&ActionLabel { action }).get()
     }
 
     #[cfg(test)]

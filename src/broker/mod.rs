@@ -4,6 +4,7 @@
 //! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
 
 mod ack_window;
+pub mod acl;
 pub mod auth;
 mod codec;
 mod connect;
@@ -48,6 +49,7 @@ use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
 use crate::ingest::topics::UsageTopics;
 
+use acl::{DefaultRules, LoginWatch};
 use auth::Access;
 use fanout::Fanout;
 use filter_index::FilterIndex;
@@ -80,13 +82,14 @@ struct Hub {
     topics: UsageTopics,
     queue: Arc<IngestQueue>,
     access: Access,
+    rules: DefaultRules,
     clock: Clock,
     metrics: Arc<BrokerMetrics>,
     fanout: Fanout,
     filters: Arc<FilterIndex>,
     shared: Arc<SharedGroups>,
     retained: Arc<RetainedStore>,
-    registry: Registry,
+    registry: Arc<Registry>,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
@@ -106,13 +109,14 @@ impl Broker {
             filters: Arc::default(),
             shared: Arc::default(),
             retained: Arc::new(RetainedStore::new(config.max_retained_messages, config.max_retained_bytes)),
-            registry: Registry::new(config.max_parked_sessions),
+            registry: Arc::new(Registry::new(config.max_parked_sessions)),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             topics: options.topics,
             queue: Arc::new(options.queue),
             access: options.access,
+            rules: DefaultRules::new(&config.acl),
             clock: options.clock,
             metrics: options.metrics,
             config,
@@ -128,6 +132,14 @@ impl Broker {
     /// The way for the program's own messages to clients.
     pub fn publisher(&self) -> Publisher {
         Publisher::new(&self.hub)
+    }
+
+    /// What ends connections of logins that were revoked or changed; `None` when there are no logins.
+    pub fn login_watch(&self) -> Option<LoginWatch> {
+        match self.hub.access {
+            Access::Anonymous { .. } => None,
+            Access::Password(_) => Some(LoginWatch::new(&self.hub.registry, &self.hub.config.acl)),
+        }
     }
 
     /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.

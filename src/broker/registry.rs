@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::TenantId;
 
+use super::acl::{Login, Principal};
+use super::ending::Ending;
 use super::session::Session;
 use super::will::Will;
 
@@ -19,10 +21,46 @@ pub(super) type ClientKey = (TenantId, Arc<str>);
 #[derive(Debug)]
 pub(super) struct Ticket {
     key: ClientKey,
-    /// Cancelled when another connection takes over.
-    pub(super) taken_over: CancellationToken,
+    dismissed: Arc<Dismissed>,
     gone: CancellationToken,
     inner: Shared,
+}
+
+/// Why a connection has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    /// Another connection uses the client identifier.
+    TakenOver,
+    /// What is stored of the login changed; it may connect again.
+    LoginChanged,
+    /// The login was revoked or deleted.
+    LoginRevoked,
+}
+
+#[derive(Debug, Default)]
+struct Dismissed {
+    now: CancellationToken,
+    why: OnceLock<Dismissal>,
+}
+
+impl Dismissed {
+    /// Only the first one counts.
+    fn dismiss(&self, why: Dismissal) {
+        self.why.get_or_init(|| why);
+        self.now.cancel();
+    }
+}
+
+impl Ticket {
+    /// Waits until the connection has to go. Cancel-safe.
+    pub(super) async fn dismissed(&self) -> Ending {
+        self.dismissed.now.cancelled().await;
+        match self.dismissed.why.get() {
+            Some(Dismissal::LoginChanged) => Ending::LoginChanged,
+            Some(Dismissal::LoginRevoked) => Ending::LoginRevoked,
+            Some(Dismissal::TakenOver) | None => Ending::TakenOver,
+        }
+    }
 }
 
 impl Drop for Ticket {
@@ -41,8 +79,9 @@ fn lock(inner: &Shared) -> MutexGuard<'_, Inner> {
 }
 
 struct Live {
-    taken_over: CancellationToken,
+    dismissed: Arc<Dismissed>,
     gone: CancellationToken,
+    login: Login,
 }
 
 struct Parked {
@@ -76,6 +115,10 @@ pub(super) struct Expired {
 struct Inner {
     live: HashMap<ClientKey, Live>,
     parked: HashMap<ClientKey, Parked>,
+    /// Number of times that the logins of all connections were compared with what is stored.
+    checks: u64,
+    /// Somebody connected with a login that was read before the last comparison began and was not in it.
+    unchecked: bool,
 }
 
 /// What becomes of a session when its connection ends.
@@ -95,25 +138,36 @@ impl Registry {
         Self { inner: Shared::default(), max_parked }
     }
 
-    /// Becomes the client's connection: an older one is told to go and waited for. Returns what was left.
-    pub(super) async fn claim(&self, key: ClientKey) -> (Ticket, Option<Left>) {
+    /// To be noted before a login is read; see [`claim`](Self::claim).
+    pub(super) fn checks(&self) -> u64 {
+        lock(&self.inner).checks
+    }
+
+    /// Becomes the client's connection: an older one is told to go and waited for. Returns what was left. `checks` is from
+    /// before the login was read: a change of it that was looked for since then may have been missed.
+    pub(super) async fn claim(&self, key: ClientKey, login: &Login, checks: u64) -> (Ticket, Option<Left>) {
         loop {
             let gone = {
                 let mut inner = lock(&self.inner);
                 match inner.live.get(&key) {
                     Some(live) => {
-                        live.taken_over.cancel();
+                        live.dismissed.dismiss(Dismissal::TakenOver);
                         live.gone.clone()
                     }
                     None => {
                         let ticket = Ticket {
                             key: key.clone(),
-                            taken_over: CancellationToken::new(),
+                            dismissed: Arc::default(),
                             gone: CancellationToken::new(),
                             inner: self.inner.clone(),
                         };
-                        let live = Live { taken_over: ticket.taken_over.clone(), gone: ticket.gone.clone() };
+                        let live = Live {
+                            dismissed: ticket.dismissed.clone(),
+                            gone: ticket.gone.clone(),
+                            login: login.clone(),
+                        };
                         inner.live.insert(key.clone(), live);
+                        inner.unchecked |= inner.checks != checks;
                         let left = inner.parked.remove(&key).map(|Parked { session, will, .. }| Left {
                             session,
                             will: will.map(|(will, _)| will),
@@ -123,6 +177,32 @@ impl Registry {
                 }
             };
             gone.cancelled().await;
+        }
+    }
+
+    /// Whether somebody of another login is connected as this client. Who knows identifiers could otherwise end the
+    /// connections of everybody else of its tenant.
+    pub(super) fn is_anothers(&self, key: &ClientKey, principal: &Principal) -> bool {
+        lock(&self.inner).live.get(key).is_some_and(|live| live.login.principal != *principal)
+    }
+
+    pub(super) fn has_unchecked(&self) -> bool {
+        lock(&self.inner).unchecked
+    }
+
+    /// Everybody who is connected and logged in, to be compared with what is stored.
+    pub(super) fn begin_check(&self) -> Vec<(ClientKey, Login)> {
+        let mut inner = lock(&self.inner);
+        inner.checks += 1;
+        inner.unchecked = false;
+        let logged_in = inner.live.iter().filter(|(_, live)| live.login.principal != Principal::Anonymous);
+        logged_in.map(|(key, live)| (key.clone(), live.login.clone())).collect()
+    }
+
+    /// Tells a client to go, if it is still connected by this login.
+    pub(super) fn dismiss(&self, key: &ClientKey, login: &Login, why: Dismissal) {
+        if let Some(live) = lock(&self.inner).live.get(key).filter(|live| live.login == *login) {
+            live.dismissed.dismiss(why);
         }
     }
 
@@ -169,12 +249,31 @@ mod tests {
     async fn a_ticket_that_is_lost_does_not_lock_its_client_out() {
         let registry = Registry::new(1);
         let key: ClientKey = (TenantId(1), "d".into());
-        let (ticket, _) = registry.claim(key.clone()).await;
+        let (ticket, _) = registry.claim(key.clone(), &Login::default(), 0).await;
         let crashed = std::thread::spawn(move || {
             let _lost = ticket;
             panic!("the connection's task");
         });
         assert!(crashed.join().is_err());
-        assert!(registry.claim(key).await.1.is_none());
+        assert!(registry.claim(key, &Login::default(), 0).await.1.is_none());
+    }
+
+    /// Catches a login that is revoked between the moment it is read and the moment it counts as connected.
+    #[tokio::test]
+    async fn a_login_that_was_read_before_a_check_and_came_after_it_is_checked_again() {
+        let registry = Registry::new(1);
+        let login = Login { principal: Principal::Key(1), revision: 1 };
+        let before = registry.checks();
+        assert!(registry.begin_check().is_empty());
+        let (early, _) = registry.claim((TenantId(1), "a".into()), &login, before).await;
+        assert!(registry.has_unchecked());
+        assert_eq!(registry.begin_check().len(), 1);
+        let (_late, _) = registry.claim((TenantId(1), "b".into()), &login, registry.checks()).await;
+        assert!(!registry.has_unchecked());
+        let newer = Login { revision: 2, ..login.clone() };
+        registry.dismiss(&(TenantId(1), "a".into()), &newer, Dismissal::LoginRevoked);
+        assert!(!early.dismissed.now.is_cancelled(), "it is connected by another login");
+        registry.dismiss(&(TenantId(1), "a".into()), &login, Dismissal::LoginRevoked);
+        assert!(matches!(early.dismissed().await, Ending::LoginRevoked));
     }
 }

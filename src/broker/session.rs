@@ -4,6 +4,7 @@ use rumqttd::protocol::QoS;
 
 use super::Hub;
 use super::ack_window::AckWindow;
+use super::acl::Principal;
 use super::connect::Client;
 use super::deliveries::Deliveries;
 use super::envelope::Opened;
@@ -28,6 +29,8 @@ pub(super) struct Subscription {
 /// What outlives a connection.
 #[derive(Default)]
 pub(super) struct Session {
+    /// Whose it is: a client identifier is no secret.
+    owner: Principal,
     /// Messages of the client that have no PUBACK or PUBREC yet.
     pub(super) window: AckWindow,
     /// QoS 2 messages of the client between PUBREC and PUBREL.
@@ -51,6 +54,18 @@ pub(super) struct Match {
 }
 
 impl Session {
+    pub(super) fn of(client: &Client) -> Self {
+        Self { owner: client.identity.login.principal.clone(), ..Self::default() }
+    }
+
+    /// Whether the client may go on with this session: it is its own, and nothing in it is forbidden by now.
+    pub(super) fn is_for(&self, client: &Client) -> bool {
+        let shared = self.shared.iter().map(|held| &held.filter);
+        let mut filters = self.subscriptions.iter().map(|held| &held.filter).chain(shared);
+        self.owner == client.identity.login.principal
+            && filters.all(|filter| client.rights.may_subscribe(&filter.plain))
+    }
+
     /// What the subscriptions say about a publication; `None` when none of them wants it. Overlapping subscriptions give
     /// one delivery with the highest QoS (MQTT 5, 3.3.4): the router sends a copy for each, of which the oldest
     /// subscription's counts, because the older one has got whatever the younger one has.

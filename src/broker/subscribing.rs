@@ -67,6 +67,10 @@ impl Connection {
         let hub = self.hub.clone();
         let filter = TopicFilter::parse(&asked.path, hub.config.max_topic_levels)
             .ok_or(SubscribeReasonCode::TopicFilterInvalid)?;
+        if !self.client.rights.may_subscribe(&filter.plain) {
+            self.note_refusal("subscribe", &asked.path);
+            return Err(SubscribeReasonCode::NotAuthorized);
+        }
         if hub.config.denied_subscriptions.contains(&asked.path) {
             // The one refusal that both versions know.
             return Err(SubscribeReasonCode::Unspecified);

@@ -106,7 +106,7 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
-    /// Keys of the HTTP API
+    /// Keys of the HTTP API, which are passwords of the broker too
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Roles and logins of the database itself, so that serve needs neither its owner's rights nor a superuser's

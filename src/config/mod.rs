@@ -1,5 +1,6 @@
 //! What can be configured, section by section. Later sources override earlier ones: default, file, environment, flag.
 
+mod acl;
 mod alerts;
 mod http;
 mod load;
@@ -7,6 +8,7 @@ pub mod mqtt;
 mod sections;
 mod show;
 
+pub use acl::AclConfig;
 pub use alerts::AlertsConfig;
 pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};

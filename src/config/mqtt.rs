@@ -3,7 +3,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::domain::TopicRuleError;
 use crate::ingest::topics::{TopicPatternError, UsageTopics};
+
+use super::acl::AclConfig;
 
 /// The embedded MQTT broker: `[mqtt]`.
 ///
@@ -81,6 +84,8 @@ pub struct MqttConfig {
     pub password_cache_seconds: u64,
     /// Default 10000 remembered checks.
     pub password_cache_entries: usize,
+
+    pub acl: AclConfig,
 }
 
 impl Default for MqttConfig {
@@ -120,6 +125,7 @@ impl Default for MqttConfig {
             password_checks_at_once: 2,
             password_cache_seconds: 60,
             password_cache_entries: 10_000,
+            acl: AclConfig::default(),
         }
     }
 }
@@ -131,6 +137,8 @@ pub enum MqttConfigError {
     Listen(String),
     #[error("mqtt.topics: {0}")]
     Topics(#[from] TopicPatternError),
+    #[error("mqtt.acl.{name}: {fault}")]
+    Acl { name: &'static str, fault: TopicRuleError },
     #[error("mqtt.{name}: {value} is not between {min} and {max}")]
     OutOfRange { name: &'static str, value: u64, min: u64, max: u64 },
 }
@@ -141,6 +149,9 @@ impl MqttConfig {
     pub fn validate(&self) -> Result<(), MqttConfigError> {
         self.listen_address()?;
         UsageTopics::parse(&self.topics)?;
+        if let Some((name, fault)) = self.acl.fault() {
+            return Err(MqttConfigError::Acl { name, fault });
+        }
         // The protocol's largest packet is 256 MiB - 1; the smaller bounds are where MQTT stops being usable.
         let ranges = [
             ("max_packet_bytes", self.max_packet_bytes as u64, 1024, 268_435_455),
@@ -159,6 +170,7 @@ impl MqttConfig {
             ("max_outbound_bytes", self.max_outbound_bytes as u64, 1024, 1 << 40),
             ("subscription_log_bytes", self.subscription_log_bytes as u64, 4096, 1 << 40),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),
+            ("acl.check_milliseconds", self.acl.check_milliseconds, 50, 60_000),
             ("login_failure_delay_milliseconds", self.login_failure_delay_milliseconds, 0, 10_000),
         ];
         for (name, value, min, max) in ranges {
@@ -209,5 +221,8 @@ mod tests {
         );
         let topics = MqttConfig { topics: vec!["a/#".into()], ..MqttConfig::default() };
         assert!(matches!(topics.validate(), Err(MqttConfigError::Topics(_))));
+        let acl = AclConfig { device_publish: vec!["a/{imsi}".into()], ..AclConfig::default() };
+        let acl = MqttConfig { acl, ..MqttConfig::default() };
+        assert!(acl.validate().unwrap_err().to_string().starts_with("mqtt.acl.device_publish: `a/{imsi}`"));
     }
 }

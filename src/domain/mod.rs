@@ -7,6 +7,7 @@ mod permission;
 mod record;
 mod rejection;
 pub mod settings;
+mod topic_rule;
 
 pub use clock::Clock;
 pub use counter::CounterReading;
@@ -18,3 +19,4 @@ pub use record::{
 };
 pub use rejection::{FieldFault, Rejection, RejectionCode};
 pub use settings::Setting;
+pub use topic_rule::{TopicNames, TopicRule, TopicRuleError};

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// What somebody may do over HTTP.
+/// What somebody may do over HTTP, and with an API key over MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
     UsageWrite,
@@ -17,10 +17,13 @@ pub enum Permission {
     AdminSettings,
     /// Where alerts are sent.
     AdminAlerts,
+    /// Messages over MQTT that are not usage.
+    MqttPublish,
+    MqttSubscribe,
 }
 
 impl Permission {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::UsageWrite,
         Self::UsageRead,
         Self::UsageCorrect,
@@ -29,6 +32,8 @@ impl Permission {
         Self::ConsumptionRead,
         Self::AdminSettings,
         Self::AdminAlerts,
+        Self::MqttPublish,
+        Self::MqttSubscribe,
     ];
 
     /// `category:action`.
@@ -42,6 +47,8 @@ impl Permission {
             Self::ConsumptionRead => "consumption:read",
             Self::AdminSettings => "admin:settings",
             Self::AdminAlerts => "admin:alerts",
+            Self::MqttPublish => "mqtt:publish",
+            Self::MqttSubscribe => "mqtt:subscribe",
         }
     }
 

@@ -12,7 +12,7 @@ pub enum RejectionCode {
     IccidMismatch,
     /// The same ICCID and `recordId` were already stored with other content.
     Conflict,
-    /// A correction or a negative amount from a sender without `usage:correct`.
+    /// A correction or a negative amount from a sender without `usage:correct`, or another SIM's record from a device.
     NotPermitted,
     /// A correction that names no stored record, or would make one negative.
     BadCorrection,

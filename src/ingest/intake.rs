@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::domain::{ParkedRecord, Provenance, Rejection};
+use crate::domain::{Iccid, ParkedRecord, Provenance, Rejection};
 use crate::payload::{self, Decoded, Envelope, PayloadLimits};
 use crate::store::{KeyOutcome, NewRecord};
 
@@ -40,6 +40,7 @@ impl Intake {
         let envelope = Envelope {
             tenant: message.sender.tenant,
             topic_iccid: message.topic_iccid.as_deref(),
+            own_iccid: message.sender.iccid.as_ref().map(Iccid::as_str),
             may_correct: message.sender.may_correct,
             now: message.received_at,
         };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::domain::{Rejection, TenantId};
+use crate::domain::{Iccid, Rejection, TenantId};
 
 use super::metrics::IngestMetrics;
 pub use super::receipt::{Receipt, RecordReceipt, RecordStatus, Via};
@@ -22,6 +22,8 @@ pub struct Sender {
     pub tenant: TenantId,
     /// Permission `usage:correct`: signed corrections are accepted.
     pub may_correct: bool,
+    /// A device: records of other SIMs are parked. `None` for whoever speaks for all SIMs of its tenant.
+    pub iccid: Option<Iccid>,
     /// How it came in; a metric label.
     pub via: Via,
     /// MQTT client id, API key name or name of a file; for operators, kept with parked records.

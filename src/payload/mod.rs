@@ -38,6 +38,8 @@ pub struct Envelope<'m> {
     pub tenant: TenantId,
     /// The ICCID that the topic names.
     pub topic_iccid: Option<&'m str>,
+    /// The one SIM that the sender may speak for, if it is a device.
+    pub own_iccid: Option<&'m str>,
     /// The sender has the permission `usage:correct`.
     pub may_correct: bool,
     pub now: DateTime<Utc>,

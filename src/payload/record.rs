@@ -213,11 +213,15 @@ fn take_iccid(fields: &RawRecord<'_>, context: &RecordContext<'_>, faults: &mut 
             return None;
         }
     };
-    let iccid = Iccid::parse(text);
-    if iccid.is_none() {
+    let Some(iccid) = Iccid::parse(text) else {
         faults.add("iccid", FORM);
+        return None;
+    };
+    if context.envelope.own_iccid.is_some_and(|own| own != iccid.as_str()) {
+        faults.code = Some(RejectionCode::NotPermitted);
+        faults.add("iccid", "is another SIM's: this device may send usage of its own only");
     }
-    iccid
+    Some(iccid)
 }
 
 fn take_period(

@@ -23,7 +23,7 @@ fn limits() -> PayloadLimits {
 
 fn envelope() -> Envelope<'static> {
     let now = "2026-11-21T12:00:00Z".parse().unwrap();
-    Envelope { tenant: TenantId(7), topic_iccid: Some(ICCID), may_correct: false, now }
+    Envelope { tenant: TenantId(7), topic_iccid: Some(ICCID), own_iccid: None, may_correct: false, now }
 }
 
 /// A good record with fields put in place of its own or added, as raw JSON; an empty text leaves the field out.

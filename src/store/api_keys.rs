@@ -7,11 +7,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use subtle::ConstantTimeEq;
 use tokio_postgres::Row;
 
-use crate::domain::{PermissionPattern, TenantId};
+use crate::domain::{Permission, PermissionPattern, TenantId};
 
 use super::{Statement, Store, StoreError, statement};
 
 static FIND: Statement = statement!("find_api_key", BYTEA);
+static REVISIONS: Statement = statement!("key_revisions", INT4_ARRAY);
 static ADD: Statement = statement!("add_api_key", TEXT, TEXT, BYTEA, TEXT_ARRAY, JSONB);
 static LIST: Statement = statement!("list_api_keys", DATE, INT4, INT8);
 static REVOKE: Statement = statement!("revoke_api_key", TEXT, TEXT, TIMESTAMPTZ);
@@ -36,11 +37,20 @@ pub type KeyHash = [u8; 32];
 pub struct ApiKey {
     pub id: i32,
     pub tenant: TenantId,
+    pub tenant_name: String,
     pub name: String,
     pub permissions: Vec<PermissionPattern>,
     /// Requests a minute by class of the rate limit, where they differ from what is configured; 0 for no limit.
     pub rate_limits: HashMap<String, u32>,
     pub enabled: bool,
+    /// Changes with everything above.
+    pub revision: i64,
+}
+
+impl ApiKey {
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.iter().any(|pattern| pattern.grants(permission))
+    }
 }
 
 /// A line of `keys list`.
@@ -89,13 +99,25 @@ impl Store {
             ApiKey {
                 id: row.get("id"),
                 tenant: TenantId(row.get("tenant_id")),
+                tenant_name: row.get("tenant_name"),
                 name: row.get("name"),
                 // What a later version may have granted means nothing to this one.
                 permissions: permissions.iter().filter_map(|text| text.parse().ok()).collect(),
                 rate_limits: serde_json::from_value(limits).unwrap_or_default(),
                 enabled: row.get("enabled"),
+                revision: row.get("revision"),
             }
         }))
+    }
+
+    /// Revisions of those of these keys that were not revoked.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn key_revisions(&self, keys: &[i32]) -> Result<HashMap<i32, i64>, StoreError> {
+        let client = self.client().await?;
+        let rows = REVISIONS.rows(&client, self.mode, &[&keys]).await?;
+        Ok(rows.iter().map(|row| (row.get("id"), row.get("revision"))).collect())
     }
 
     /// Adds a key; `None` when there is no tenant of this name.

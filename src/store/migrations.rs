@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 19] = [
+static MIGRATIONS: [Migration; 20] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -43,6 +43,7 @@ static MIGRATIONS: [Migration; 19] = [
     migration!(17, "live_figures"),
     migration!(18, "database_roles"),
     migration!(19, "retained_messages"),
+    migration!(20, "broker_acl"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -24,7 +24,7 @@ async fn used(zone: &str, records: &[(&str, i64)]) -> (TestDatabase, TenantId) {
 async fn send(database: &TestDatabase, tenant: TenantId, prefix: &str, records: &[(&str, i64)]) {
     let pipeline = TestPipeline::start_at(&database.store, NOW);
     for (n, (at, bytes)) in records.iter().enumerate() {
-        let sender = Sender { tenant, may_correct: false, via: Via::Mqtt, name: "test".into() };
+        let sender = Sender { tenant, may_correct: false, iccid: None, via: Via::Mqtt, name: "test".into() };
         let record = record_at(&format!("{prefix}{n}"), at, *bytes);
         assert_eq!(word(&pipeline.one_as(sender, ICCID, record).await), "stored");
     }
@@ -139,7 +139,7 @@ async fn a_point_has_all_amounts_and_the_answer_says_what_it_is() {
     let pipeline = TestPipeline::start_at(&database.store, NOW);
     let record = json!({"recordId": "a", "periodStart": "2026-04-02T11:00:00Z", "periodEnd": "2026-04-02T11:30:00Z",
         "usage": {"totalBytes": 7, "dataUploadBytes": 3, "dataDownloadBytes": 4, "smsCount": 2, "voiceSeconds": 60}});
-    let sender = Sender { tenant, may_correct: false, via: Via::Mqtt, name: "test".into() };
+    let sender = Sender { tenant, may_correct: false, iccid: None, via: Via::Mqtt, name: "test".into() };
     assert_eq!(word(&pipeline.one_as(sender, ICCID, record.to_string()).await), "stored");
     database.roll_up().await;
     let (api, key) = start(&database).await;

@@ -23,6 +23,7 @@ mod api_sim_records;
 mod api_sim_usage;
 mod api_sims;
 mod api_usage;
+mod broker_access;
 mod config;
 mod corrections;
 mod counters;

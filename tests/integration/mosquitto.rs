@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::harness::bridge::{BridgeOptions, BridgeProcess, simbridge};
+use crate::harness::bridge::{BridgeOptions, BridgeProcess, command, simbridge};
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::durable::DurableServer;
 use crate::harness::pipeline::record;
@@ -166,6 +166,47 @@ async fn without_anonymous_access_only_a_user_with_its_password_may_connect() {
     assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 1);
     for line in bridge.log() {
         assert!(!line.contains("correct horse"), "a password in the log: {line}");
+    }
+}
+
+/// Catches a refusal that other clients take for a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_may_not_do_is_told_to_its_client() {
+    if !installed() {
+        return;
+    }
+    let database = TestDatabase::new().await;
+    let (code, out, err) = command(&database, &["devices", "add", "meter", "--iccid", ICCID]).await;
+    assert_eq!(code, Some(0), "{err}");
+    let password = out.rsplit(' ').next().expect("a password");
+    let (_, key, _) = command(&database, &["keys", "create", "g", "--permission", "usage:write"]).await;
+    let mut options = BridgeOptions::new(database.url());
+    options.anonymous = false;
+    let bridge = BridgeProcess::start(&options).await;
+    let said = async |program: &str, login: &[&str], arguments: &[&str]| {
+        let all = [&["-q", "1", "-V", "mqttv5"], login, arguments].concat();
+        let run = tokio::time::timeout(PATIENCE, async { mosquitto(program, &bridge, &all).output().await });
+        let output = run.await.expect("in time").expect("it starts");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (device, by_key) = (["-u", "meter", "-P", password], ["-u", "any", "-P", &key]);
+    let [own, other] = [ICCID, "8941000000000000002"].map(|iccid| format!("simportal/sims/{iccid}/usage"));
+    for (n, (login, topic, allowed)) in
+        [(device, &own, true), (device, &other, false), (by_key, &other, true)].into_iter().enumerate()
+    {
+        let payload = record(&format!("r-{n}"), 0, 1, 1);
+        let (_, err) = said("mosquitto_pub", &login, &["-t", topic, "-m", &payload]).await;
+        assert_eq!(err.contains("Not authorized"), !allowed, "{topic} {err}");
+    }
+    for (login, filter) in [(device, "simportal/sims/+/usage"), (device, "#"), (by_key, "#")] {
+        let (_, err) = said("mosquitto_sub", &login, &["-t", filter]).await;
+        assert!(err.contains("All subscription requests were denied"), "{filter} {err}");
+    }
+    let stored = database.rows("SELECT record_id FROM usage_records ORDER BY id").await;
+    assert_eq!(stored, ["r-0", "r-2"]);
+    assert_eq!(bridge.metric("simbridge_mqtt_refused_total").await, 4.0);
+    for line in bridge.log() {
+        assert!(!line.contains(password) && !line.contains(&key), "a secret in the log: {line}");
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn envelope(caller: &Caller, now: DateTime<Utc>) -> Envelope<'static>
     Envelope {
         tenant: caller.tenant,
         topic_iccid: None,
+        own_iccid: None,
         may_correct: caller.may(Permission::UsageCorrect),
         now,
     }
@@ -43,6 +44,7 @@ pub(super) async fn hand_over(
         sender: Arc::new(Sender {
             tenant: caller.tenant,
             may_correct: caller.may(Permission::UsageCorrect),
+            iccid: None,
             via: Via::Http,
             name: caller.name().to_owned(),
         }),

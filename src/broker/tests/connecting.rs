@@ -127,6 +127,10 @@ fn stored() -> Credential {
         tenant_name: "seven".into(),
         may_correct: true,
         enabled: true,
+        iccid: None,
+        publish: None,
+        subscribe: None,
+        revision: 1,
     }
 }
 

@@ -134,6 +134,11 @@ impl Writer {
         self.queue.is_empty()
     }
 
+    /// A writer of another queue, to put in the place of one that commits everything.
+    pub(super) fn none() -> Self {
+        Self { queue: mpsc::channel(1).1 }
+    }
+
     /// From here on everything is committed at once.
     pub(super) fn commit_everything(mut self) {
         tokio::spawn(async move {

@@ -5,6 +5,7 @@ mod harness;
 mod wire;
 
 mod acknowledging;
+mod acl;
 mod back_pressure;
 mod connecting;
 mod endings;

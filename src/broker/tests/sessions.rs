@@ -168,6 +168,10 @@ async fn clients_of_two_tenants_may_have_the_same_identifier() {
             tenant_name: user,
             may_correct: false,
             enabled: true,
+            iccid: None,
+            publish: None,
+            subscribe: None,
+            revision: 1,
         };
         Box::pin(async move { Ok(Some(credential)) })
     });

@@ -72,6 +72,7 @@ impl Import {
             Sender {
                 tenant: self.request.tenant,
                 may_correct: self.request.may_correct,
+                iccid: None,
                 via: Via::File,
                 name: self.rows.input().name.clone(),
             },

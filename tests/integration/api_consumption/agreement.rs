@@ -52,7 +52,13 @@ async fn fill(database: &TestDatabase, tenants: &[(TenantId, &str)], random: &mu
                 }
                 records.push(record);
             }
-            let sender = Sender { tenant: *tenant, may_correct: true, via: Via::Mqtt, name: "test".into() };
+            let sender = Sender {
+                tenant: *tenant,
+                may_correct: true,
+                iccid: None,
+                via: Via::Mqtt,
+                name: "test".into(),
+            };
             let receipt = pipeline.send_as(sender, Some(&iccid), format!("[{}]", records.join(","))).await;
             decided(receipt).await;
         }

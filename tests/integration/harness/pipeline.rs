@@ -166,7 +166,7 @@ pub(crate) fn correction_at(record_id: &str, target: &str, at: &str, bytes: i64)
 }
 
 pub(crate) fn sender(may_correct: bool) -> Sender {
-    Sender { tenant: TENANT, may_correct, via: Via::Mqtt, name: "test".into() }
+    Sender { tenant: TENANT, may_correct, iccid: None, via: Via::Mqtt, name: "test".into() }
 }
 
 /// A usage record as JSON, `minutes_ago` old and five minutes long.
