@@ -135,6 +135,12 @@ impl FilterIndex {
         }
     }
 
+    /// How many numbers the router has ever heard of.
+    #[cfg(test)]
+    pub(super) fn numbers_given(&self) -> u32 {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).next
+    }
+
     /// Filters that `topic` matches.
     pub(super) fn matching(&self, tenant: TenantId, topic: &str) -> Vec<FilterSlot> {
         let mut found = Vec::new();

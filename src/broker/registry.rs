@@ -95,6 +95,13 @@ impl Registry {
         Self { inner: Shared::default(), max_parked }
     }
 
+    /// Connections, and sessions without one.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.live.len(), inner.parked.len())
+    }
+
     /// Becomes the client's connection: an older one is told to go and waited for. Returns what was left.
     pub(super) async fn claim(&self, key: ClientKey) -> (Ticket, Option<Left>) {
         loop {

@@ -78,6 +78,7 @@ fn broken_in_v5() -> Vec<Sample> {
     ]
 }
 
+/// Defect P4 of stock rumqttd: CONNACK and UNSUBACK from an MQTT 5 client panic, and leave a connection that nobody serves.
 #[tokio::test]
 async fn a_broken_packet_ends_only_its_connection() {
     let mut broker = TestBroker::start().await;
@@ -104,6 +105,7 @@ async fn a_broken_packet_ends_only_its_connection() {
     assert!(broker.writer.is_empty());
 }
 
+/// Defect P1 of stock rumqttd: a topic that begins with such a letter kills the router, and the broker with it.
 #[tokio::test]
 async fn a_topic_that_begins_with_a_letter_of_two_bytes_is_delivered() {
     let broker = TestBroker::start().await;

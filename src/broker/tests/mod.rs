@@ -7,6 +7,7 @@ mod wire;
 mod acknowledging;
 mod back_pressure;
 mod connecting;
+mod defects;
 mod endings;
 mod exactly_once;
 mod hostile;
