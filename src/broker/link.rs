@@ -69,7 +69,7 @@ pub(super) struct Link {
     sender: LinkTx,
     receiver: LinkRx,
     /// Dropped after `Drop` has told the router that the link ends: what opens the next link of this name comes behind that.
-    number: LinkNumber,
+    _number: LinkNumber,
     open_links: Arc<AtomicUsize>,
     envelopes: Envelopes,
     /// The router waits to hear that there is room again.
@@ -93,7 +93,7 @@ impl Link {
         Self {
             sender,
             receiver,
-            number,
+            _number: number,
             open_links,
             envelopes,
             unscheduled: false,
@@ -106,7 +106,7 @@ impl Link {
 
     #[cfg(test)]
     pub(super) fn name(&self) -> String {
-        self.number.name()
+        self._number.name()
     }
 
     /// Restart of the router that this link belongs to.

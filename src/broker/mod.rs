@@ -26,6 +26,7 @@ mod reply;
 mod retained;
 mod session;
 mod shared;
+mod strictness;
 mod subscribing;
 mod topic;
 mod will;
