@@ -28,6 +28,7 @@ mod session;
 mod shared;
 mod strictness;
 mod subscribing;
+mod sys_topics;
 mod topic;
 mod will;
 
@@ -40,6 +41,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +91,8 @@ struct Hub {
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
+    /// Somebody has subscribed below `$SYS`.
+    sys_wanted: Notify,
     /// Connections and what they leave to be done.
     tasks: TaskTracker,
 }
@@ -108,6 +112,7 @@ impl Broker {
             registry: Registry::new(config.max_parked_sessions),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
+            sys_wanted: Notify::new(),
             tasks: TaskTracker::new(),
             topics: options.topics,
             queue: Arc::new(options.queue),
@@ -126,7 +131,11 @@ impl Broker {
 
     /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.
     pub async fn run(self, listener: TcpListener, soft: CancellationToken, hard: CancellationToken) {
-        listener::run(self.hub, listener, soft, hard).await;
+        let sys_topics = sys_topics::run(self.hub.clone());
+        tokio::select! {
+            () = listener::run(self.hub, listener, soft, hard) => {}
+            () = sys_topics => {}
+        }
     }
 }
 

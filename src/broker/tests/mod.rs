@@ -20,4 +20,5 @@ mod sharing;
 mod stopping;
 mod subscribers;
 mod subscriptions;
+mod sys_topics;
 mod wills;
