@@ -9,6 +9,7 @@ use rumqttd::protocol::{
 };
 
 use super::ending::{Ending, Violation};
+use super::strictness;
 
 /// Protocol level of a connection; both share one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,7 @@ pub(super) fn decode(
     let Some(length) = frame_length(buffer, max_bytes)? else { return Ok(None) };
     let head = Head::peek(&buffer[..length]);
     head.check(version)?;
+    strictness::check_frame(&buffer[..length], version)?;
     // The codec reads a DISCONNECT that is only a reason code as incomplete, after it has consumed it.
     if head.packet_type == DISCONNECT && version == Version::V5 && length == 3 {
         let reason = buffer.split_to(length)[2];

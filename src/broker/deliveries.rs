@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use prometheus_client::metrics::counter::Counter;
 use rumqttd::protocol::{Packet, PubRel, PubRelReason, PublishProperties, QoS};
 
 use super::codec::{self, Version};
@@ -79,6 +80,8 @@ pub(super) struct Outlet<'c> {
     pub(super) out: &'c mut BytesMut,
     pub(super) aliases: &'c mut OutboundAliases,
     pub(super) limits: DeliveryLimits,
+    /// Counts PUBLISH packets.
+    pub(super) sent: &'c Counter,
 }
 
 impl Deliveries {
@@ -222,6 +225,7 @@ fn emit(delivery: &Delivery, dup: bool, pkid: u16, outlet: &mut Outlet<'_>, now:
         outlet.aliases.topics.truncate(aliased);
         return false;
     }
+    outlet.sent.inc();
     true
 }
 

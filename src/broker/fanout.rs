@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::envelope::{Envelopes, router_topic};
 use super::filter_index::FilterSlot;
-use super::link::{Link, wake_router};
+use super::link::{Link, LinkNumber, LinkNumbers, wake_router};
 use super::metrics::BrokerMetrics;
 use super::publication::Publication;
 
@@ -72,7 +72,7 @@ impl Fanout {
             max_links,
             segment_bytes: (log_bytes / SEGMENTS).max(1024),
             open_links: Arc::default(),
-            link_number: 0,
+            link_numbers: LinkNumbers::default(),
             topics: HashMap::new(),
             envelopes: Envelopes::new(Instant::now()),
             announce,
@@ -133,7 +133,7 @@ struct RunningRouter {
     is_gone: Box<dyn Fn() -> bool>,
     publisher: Option<(LinkTx, LinkRx)>,
     /// Built ahead, so that SUBACK does not wait for four changes of threads.
-    spare: Option<(LinkTx, LinkRx)>,
+    spare: Option<(LinkTx, LinkRx, LinkNumber)>,
 }
 
 impl RunningRouter {
@@ -176,7 +176,14 @@ impl RunningRouter {
         None
     }
 
-    fn take_spare(&mut self) -> Option<(LinkTx, LinkRx)> {
+    /// A link under a name of our own: client identifiers may hold characters that the router refuses without an answer.
+    fn build_numbered(&self, numbers: &LinkNumbers) -> Option<(LinkTx, LinkRx, LinkNumber)> {
+        let number = numbers.take();
+        let (sender, receiver) = self.build(number.name())?;
+        Some((sender, receiver, number))
+    }
+
+    fn take_spare(&mut self) -> Option<(LinkTx, LinkRx, LinkNumber)> {
         self.spare.take().filter(|_| !(self.is_gone)())
     }
 
@@ -199,7 +206,7 @@ struct Supervisor {
     max_links: usize,
     segment_bytes: usize,
     open_links: Arc<AtomicUsize>,
-    link_number: u64,
+    link_numbers: LinkNumbers,
     /// What the router calls a filter, and how many publications it has had.
     topics: HashMap<FilterSlot, (Bytes, u64)>,
     envelopes: Envelopes,
@@ -229,8 +236,7 @@ impl Supervisor {
             }
             self.flush(&mut router, &mut packets);
             if router.spare.is_none() {
-                self.link_number += 1;
-                router.spare = router.build(format!("link-{}", self.link_number));
+                router.spare = router.build_numbered(&self.link_numbers);
             }
         }
     }
@@ -254,19 +260,17 @@ impl Supervisor {
         if self.open_links.load(Ordering::Acquire) >= self.max_links {
             return Err(FanoutError::TooManyLinks);
         }
-        self.link_number += 1;
-        // Names of our own: client identifiers may hold characters that the router refuses without an answer.
-        let name = format!("link-{}", self.link_number);
-        let (sender, receiver) = match router.take_spare().or_else(|| router.build(name.clone())) {
+        let built = router.take_spare().or_else(|| router.build_numbered(&self.link_numbers));
+        let (sender, receiver, number) = match built {
             Some(link) => link,
             None => {
                 *router = self.restart_router();
-                router.build(name).ok_or(FanoutError::Unavailable)?
+                router.build_numbered(&self.link_numbers).ok_or(FanoutError::Unavailable)?
             }
         };
         self.open_links.fetch_add(1, Ordering::AcqRel);
         let (open_links, generation) = (self.open_links.clone(), *self.announce.borrow());
-        Ok(Link::new(sender, receiver, open_links, self.envelopes, generation))
+        Ok(Link::new(sender, receiver, number, open_links, self.envelopes, generation))
     }
 
     fn restart_router(&self) -> RunningRouter {
@@ -335,6 +339,21 @@ mod tests {
         assert_eq!(fanout.open().await.err(), Some(FanoutError::TooManyLinks));
         drop(link);
         assert!(fanout.open().await.is_ok());
+    }
+
+    /// Defect of stock rumqttd: what is kept for a client identifier is never freed. Catches a new name for every link.
+    #[tokio::test]
+    async fn names_of_links_are_used_again() {
+        let (fanout, _) = fanout(4);
+        let mut names = std::collections::BTreeSet::new();
+        for round in 0..50 {
+            let mut link = fanout.open().await.unwrap();
+            names.insert(link.name());
+            link.subscribe(FilterSlot(1)).await.unwrap();
+            fanout.publish(publication(&round.to_string()), vec![FilterSlot(1)]).await;
+            assert_eq!(*link.next().await.unwrap().publication.topic, round.to_string());
+        }
+        assert!(names.len() <= 3, "{names:?}");
     }
 
     #[tokio::test]

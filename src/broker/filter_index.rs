@@ -135,6 +135,22 @@ impl FilterIndex {
         }
     }
 
+    /// How many numbers the router has ever heard of.
+    #[cfg(test)]
+    pub(super) fn numbers_given(&self) -> u32 {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).next
+    }
+
+    /// Tenants with a filter whose first level is `level`, wildcards not counted.
+    pub(super) fn tenants_below(&self, level: &str) -> Vec<TenantId> {
+        if self.in_use.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let below = inner.tenants.iter().filter(|(_, root)| root.children.contains_key(level));
+        below.map(|(tenant, _)| *tenant).collect()
+    }
+
     /// Filters that `topic` matches.
     pub(super) fn matching(&self, tenant: TenantId, topic: &str) -> Vec<FilterSlot> {
         let mut found = Vec::new();

@@ -20,6 +20,7 @@ use super::ending::{Ending, Violation};
 use super::metrics::Kind;
 use super::publication::Publication;
 use super::reply::Verdict;
+use super::strictness;
 use super::topic;
 
 /// Most QoS 2 messages between PUBREC and PUBREL that a session of MQTT 3.1.1 remembers.
@@ -86,6 +87,7 @@ impl Connection {
 
     async fn publish(&mut self, mut publish: InboundPublish, received: Instant) -> Result<(), Ending> {
         self.resolve_alias(&mut publish)?;
+        publish.properties.as_ref().map_or(Ok(()), strictness::check_properties)?;
         let hub = self.hub.clone();
         let name = std::str::from_utf8(&publish.topic).map_err(|_| Violation::TopicName)?;
         if !topic::is_valid_name(name, hub.config.max_topic_levels) {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use rumqttd::Notification;
@@ -21,6 +21,45 @@ pub(super) fn wake_router(link: &mut LinkTx) -> Result<(), LinkError> {
     link.unsubscribe("-").map(drop)
 }
 
+/// Numbers that name links. The router keeps a record of every name that it has heard, so the names are used again.
+#[derive(Clone, Default)]
+pub(super) struct LinkNumbers(Arc<Mutex<Numbers>>);
+
+#[derive(Default)]
+struct Numbers {
+    free: Vec<u64>,
+    next: u64,
+}
+
+impl LinkNumbers {
+    pub(super) fn take(&self) -> LinkNumber {
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = numbers.free.pop().unwrap_or_else(|| {
+            numbers.next += 1;
+            numbers.next
+        });
+        LinkNumber { number, of: self.clone() }
+    }
+}
+
+/// A link's number, given back when it is dropped.
+pub(super) struct LinkNumber {
+    number: u64,
+    of: LinkNumbers,
+}
+
+impl LinkNumber {
+    pub(super) fn name(&self) -> String {
+        format!("link-{}", self.number)
+    }
+}
+
+impl Drop for LinkNumber {
+    fn drop(&mut self) {
+        self.of.0.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.number);
+    }
+}
+
 /// The router's log of the link is gone.
 #[derive(Debug)]
 pub(super) struct LinkClosed;
@@ -29,6 +68,8 @@ pub(super) struct LinkClosed;
 pub(super) struct Link {
     sender: LinkTx,
     receiver: LinkRx,
+    /// Dropped after `Drop` has told the router that the link ends: what opens the next link of this name comes behind that.
+    _number: LinkNumber,
     open_links: Arc<AtomicUsize>,
     envelopes: Envelopes,
     /// The router waits to hear that there is room again.
@@ -44,6 +85,7 @@ impl Link {
     pub(super) fn new(
         sender: LinkTx,
         receiver: LinkRx,
+        number: LinkNumber,
         open_links: Arc<AtomicUsize>,
         envelopes: Envelopes,
         generation: u64,
@@ -51,6 +93,7 @@ impl Link {
         Self {
             sender,
             receiver,
+            _number: number,
             open_links,
             envelopes,
             unscheduled: false,
@@ -59,6 +102,11 @@ impl Link {
             seen: HashMap::new(),
             missed: 0,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&self) -> String {
+        self._number.name()
     }
 
     /// Restart of the router that this link belongs to.

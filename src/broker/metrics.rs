@@ -49,6 +49,7 @@ pub struct BrokerMetrics {
     messages: Family<MessageLabel, Counter>,
     /// The same counters by kind and QoS, so that no label is looked up for a message.
     messages_by_kind: [[Counter; 3]; 2],
+    pub(super) messages_sent: Counter,
     puback_seconds: Histogram,
     recent: Mutex<RecentLatency>,
     pub(super) paused_readers: Gauge,
@@ -67,6 +68,7 @@ impl Default for BrokerMetrics {
             disconnects: Family::default(),
             messages_by_kind: [of("usage"), of("other")],
             messages,
+            messages_sent: Counter::default(),
             puback_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             recent: Mutex::new(RecentLatency::new(Instant::now())),
             paused_readers: Gauge::default(),
@@ -88,6 +90,11 @@ impl BrokerMetrics {
         );
         registry.register("mqtt_disconnects", "Connections ended, by reason", self.disconnects.clone());
         registry.register("mqtt_messages_received", "PUBLISH packets received", self.messages.clone());
+        registry.register(
+            "mqtt_messages_sent",
+            "PUBLISH packets sent to subscribers",
+            self.messages_sent.clone(),
+        );
         registry.register_with_unit(
             "mqtt_puback",
             "Time from reading a QoS 1 or 2 PUBLISH with usage to its PUBACK or PUBREC",
@@ -135,6 +142,11 @@ impl BrokerMetrics {
 
     pub(super) fn message(&self, kind: Kind, qos: QoS) {
         self.messages_by_kind[kind as usize][qos as usize].inc();
+    }
+
+    /// PUBLISH packets since the start.
+    pub(super) fn messages_received(&self) -> u64 {
+        self.messages_by_kind.iter().flatten().map(Counter::get).sum()
     }
 
     pub(super) fn acknowledged(&self, received: Instant, now: Instant) {

@@ -28,7 +28,9 @@ mod retained;
 mod retained_log;
 mod session;
 mod shared;
+mod strictness;
 mod subscribing;
+mod sys_topics;
 mod topic;
 mod will;
 
@@ -41,6 +43,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -93,6 +96,8 @@ struct Hub {
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
+    /// Somebody has subscribed below `$SYS`.
+    sys_wanted: Notify,
     /// Connections and what they leave to be done.
     tasks: TaskTracker,
 }
@@ -112,6 +117,7 @@ impl Broker {
             registry: Arc::new(Registry::new(config.max_parked_sessions)),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
+            sys_wanted: Notify::new(),
             tasks: TaskTracker::new(),
             topics: options.topics,
             queue: Arc::new(options.queue),
@@ -144,7 +150,11 @@ impl Broker {
 
     /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.
     pub async fn run(self, listener: TcpListener, soft: CancellationToken, hard: CancellationToken) {
-        listener::run(self.hub, listener, soft, hard).await;
+        let sys_topics = sys_topics::run(self.hub.clone());
+        tokio::select! {
+            () = listener::run(self.hub, listener, soft, hard) => {}
+            () = sys_topics => {}
+        }
     }
 }
 

@@ -62,6 +62,7 @@ impl Connection {
             out: &mut self.out,
             aliases: &mut self.outbound_aliases,
             limits: self.limits,
+            sent: &self.hub.metrics.messages_sent,
         };
         (&mut self.session.deliveries, outlet)
     }

@@ -138,6 +138,13 @@ impl Registry {
         Self { inner: Shared::default(), max_parked }
     }
 
+    /// Connections, and sessions without one.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.live.len(), inner.parked.len())
+    }
+
     /// To be noted before a login is read; see [`claim`](Self::claim).
     pub(super) fn checks(&self) -> u64 {
         lock(&self.inner).checks

@@ -14,6 +14,7 @@ use super::ending::{Ending, Violation};
 use super::retained::Turn;
 use super::session::Subscription;
 use super::shared::SharedSubscription;
+use super::sys_topics;
 use super::topic::TopicFilter;
 
 impl Connection {
@@ -45,6 +46,9 @@ impl Connection {
                     };
                     if wanted {
                         retained.push(filter.path.clone());
+                    }
+                    if sys_topics::concerns(&filter.path) {
+                        self.hub.sys_wanted.notify_one();
                     }
                     SubscribeReasonCode::Success(filter.qos)
                 }

@@ -70,6 +70,9 @@ pub struct MqttConfig {
     pub max_retained_messages: usize,
     /// Default 16777216 (16 MB) of retained topics and payloads; as above.
     pub max_retained_bytes: usize,
+    /// Default 10 seconds between two publications of what the broker says about itself below `$SYS`; 0 = never.
+    /// Nothing is published while nobody subscribes to it.
+    pub sys_interval_seconds: u64,
 
     /// Default 604800 (7 days) that a session outlives its connection at most; MQTT 3.1.1 sessions live that long.
     pub session_expiry_max_seconds: u32,
@@ -119,6 +122,7 @@ impl Default for MqttConfig {
             subscription_log_bytes: 2 * 1024 * 1024,
             max_retained_messages: 100_000,
             max_retained_bytes: 16 * 1024 * 1024,
+            sys_interval_seconds: 10,
             session_expiry_max_seconds: 7 * 24 * 3600,
             max_parked_sessions: 20_000,
             login_failure_delay_milliseconds: 250,
@@ -169,6 +173,7 @@ impl MqttConfig {
             ("max_outbound_messages", self.max_outbound_messages as u64, 2, 1_000_000),
             ("max_outbound_bytes", self.max_outbound_bytes as u64, 1024, 1 << 40),
             ("subscription_log_bytes", self.subscription_log_bytes as u64, 4096, 1 << 40),
+            ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),
             ("acl.check_milliseconds", self.acl.check_milliseconds, 50, 60_000),
             ("login_failure_delay_milliseconds", self.login_failure_delay_milliseconds, 0, 10_000),

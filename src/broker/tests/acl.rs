@@ -333,7 +333,7 @@ async fn a_session_belongs_to_the_login_that_left_it() {
 /// Catches a session that goes on with a subscription that was forbidden meanwhile, and one that ends without need.
 #[tokio::test]
 async fn a_session_goes_on_while_all_that_it_subscribes_to_is_allowed() {
-    for v5 in [false, true] {
+    for (v5, group) in [(false, ""), (true, ""), (true, "$share/g/")] {
         let known: Known = Arc::default();
         let allow = |filters: &[&'static str]| {
             let user = User { subscribe: Some(filters.to_vec()), ..user("one", (1, "acme"), None) };
@@ -344,7 +344,7 @@ async fn a_session_goes_on_while_all_that_it_subscribes_to_is_allowed() {
         let hello = hello(v5, "one").persistent();
         let mut client = Client::connect(&broker, &hello).await;
         for filter in ["a/+", "b"] {
-            assert_eq!(client.subscribe(filter, 1).await, 1);
+            assert_eq!(client.subscribe(&format!("{group}{filter}"), 1).await, 1);
         }
         client.leave().await;
         allow(&["b", "a/+"]);

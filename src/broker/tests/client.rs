@@ -315,6 +315,11 @@ impl Client {
         reason
     }
 
+    /// Reads until the end, which may be in the middle of a packet.
+    pub(super) async fn read_to_end(mut self) {
+        within(tokio::io::copy(&mut self.stream, &mut tokio::io::sink())).await.ok();
+    }
+
     /// Says good-bye and waits until the broker has closed.
     pub(super) async fn leave(mut self) {
         self.send(&[0xe0, 0]).await;

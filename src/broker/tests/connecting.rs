@@ -77,6 +77,7 @@ async fn an_empty_client_identifier_is_replaced_where_the_standard_allows_it() {
     assert_eq!(again.connack.properties.text(ASSIGNED_CLIENT_ID), None);
 }
 
+/// Defect B7 of stock rumqttd: a client identifier such as `dev/1` is refused.
 #[tokio::test]
 async fn a_client_identifier_may_hold_any_character_but_not_too_many() {
     let broker = TestBroker::start().await;
@@ -150,6 +151,7 @@ async fn only_the_right_password_opens_and_it_decides_the_tenant() {
     }
 }
 
+/// Defect B5 of stock rumqttd: the connection is closed without CONNACK.
 #[tokio::test]
 async fn a_binary_password_is_answered() {
     let broker = TestBroker::with(password_broker(Ok(Some(stored())))).await;

@@ -14,6 +14,7 @@ async fn silence_beyond_the_keep_alive_ends_the_connection() {
     assert_eq!(broker.metrics.disconnect_count("keep_alive"), 2);
 }
 
+/// Defect B6 of stock rumqttd: keep alive 0 is refused.
 #[tokio::test]
 async fn every_packet_counts_as_a_sign_of_life_and_keep_alive_0_needs_none() {
     let broker = TestBroker::start().await;

@@ -28,6 +28,7 @@ async fn a_client_may_shorten_its_topics_with_aliases() {
     assert_eq!(client.ended().await, Some(0x94));
 }
 
+/// Defect B1 of stock rumqttd: one topic alias for a whole filter, so that `a/2` and `a/3` come as `a/1`.
 #[tokio::test]
 async fn the_broker_shortens_topics_for_clients_that_allow_it() {
     let broker = TestBroker::start().await;

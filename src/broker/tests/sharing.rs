@@ -72,7 +72,9 @@ async fn each_message_goes_to_one_member_in_turn_and_to_every_other_subscription
     }
 }
 
-/// Defect B2. Catches a member that takes its turns without room for them: what it holds, nobody else gets.
+/// Defect B2 of stock rumqttd: one member that stops acknowledging stalls the group.
+///
+/// Catches a member that takes its turns without room for them: what it holds, nobody else gets.
 #[tokio::test]
 async fn a_member_that_acknowledges_nothing_stalls_only_its_own_window() {
     let broker = TestBroker::start().await;
@@ -92,8 +94,9 @@ async fn a_member_that_acknowledges_nothing_stalls_only_its_own_window() {
     busy.ping().await;
 }
 
-/// Defects P3 and B3. Catches losing what a member had not acknowledged when it left for good, and an UNSUBSCRIBE that leaves
-/// the group by the way.
+/// Defect B3 of stock rumqttd: any UNSUBSCRIBE leaves all shared groups.
+///
+/// Catches losing what a member had not acknowledged when it left for good, and an UNSUBSCRIBE that leaves the group by the way.
 #[tokio::test]
 async fn what_a_member_left_unacknowledged_goes_to_another_one() {
     let broker = TestBroker::start().await;
@@ -117,6 +120,8 @@ async fn what_a_member_left_unacknowledged_goes_to_another_one() {
     staying.ping().await;
 }
 
+/// Defect P3 of stock rumqttd: the connection of such a member breaks, and the broker is dead.
+///
 /// Catches a message that is sent to a second member while the first one may come back for it.
 #[tokio::test]
 async fn what_a_member_that_will_come_back_had_not_acknowledged_waits_for_it() {

@@ -21,6 +21,7 @@ async fn subscribers_get_usage_before_it_is_committed() {
     assert_eq!(device.puback().await, 1);
 }
 
+/// Defect B4 of stock rumqttd: QoS 0 to a subscription of QoS 2 comes with QoS 2.
 #[tokio::test]
 async fn the_lower_qos_of_publisher_and_subscription_counts() {
     let broker = TestBroker::start().await;
@@ -40,6 +41,7 @@ async fn the_lower_qos_of_publisher_and_subscription_counts() {
     }
 }
 
+/// Defect P2 of stock rumqttd: a property on its way to an MQTT 3.1.1 subscriber panics in that subscriber's task.
 #[tokio::test]
 async fn properties_reach_subscribers_of_mqtt_5_and_do_not_disturb_those_of_mqtt_3() {
     let broker = TestBroker::start().await;
@@ -162,6 +164,7 @@ async fn topics_with_a_dollar_are_the_brokers_own() {
     assert_eq!(broker.metrics.dropped_count("reserved_topic"), 2);
 }
 
+/// Defect P6 of stock rumqttd: UNSUBSCRIBE of an unknown filter gets no UNSUBACK, and one of two filters gets two.
 #[tokio::test]
 async fn unsubscribe_ends_the_delivery_and_is_answered_once_for_all_filters() {
     let broker = TestBroker::start().await;

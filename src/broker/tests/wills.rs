@@ -33,6 +33,7 @@ async fn the_will_is_published_when_the_connection_breaks() {
     }
 }
 
+/// Defect P10 of stock rumqttd: after an MQTT 5 DISCONNECT that is only a reason code the will is published.
 #[tokio::test]
 async fn disconnect_deletes_the_will_unless_it_asks_for_it() {
     for (v5, disconnect, sent) in [
