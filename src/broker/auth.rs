@@ -36,6 +36,14 @@ pub struct Credential {
     pub enabled: bool,
 }
 
+impl Credential {
+    /// `None` when it was revoked.
+    fn into_identity(self) -> Option<Identity> {
+        let Self { tenant, tenant_name, may_correct, enabled, .. } = self;
+        enabled.then_some(Identity { tenant, tenant_name, may_correct })
+    }
+}
+
 /// Credentials cannot be read now; the client should try again.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("credentials are temporarily unavailable: {0}")]
@@ -92,6 +100,14 @@ impl Access {
             (Self::Password(_), None) => Err(LoginError::BadLogin),
         }
     }
+
+    /// `name` was proved by a certificate.
+    pub(super) async fn identify_certified(&self, name: &str) -> Result<Identity, LoginError> {
+        match self {
+            Self::Anonymous { .. } => self.identify(None).await,
+            Self::Password(authenticator) => authenticator.known(name).await,
+        }
+    }
 }
 
 /// An argon2id hash in PHC format, for storing a password.
@@ -146,14 +162,13 @@ impl Authenticator {
                 self.verified(|verified| verified.insert(proof, Instant::now()));
             }
         }
-        match credential {
-            Some(credential) if matches && credential.enabled => Ok(Identity {
-                tenant: credential.tenant,
-                tenant_name: credential.tenant_name,
-                may_correct: credential.may_correct,
-            }),
-            _ => Err(LoginError::BadLogin),
-        }
+        credential.filter(|_| matches).and_then(Credential::into_identity).ok_or(LoginError::BadLogin)
+    }
+
+    /// The user without its password.
+    async fn known(&self, username: &str) -> Result<Identity, LoginError> {
+        let credential = (self.lookup)(username.to_owned()).await?;
+        credential.and_then(Credential::into_identity).ok_or(LoginError::BadLogin)
     }
 
     async fn check(&self, password: String, hash: String) -> bool {

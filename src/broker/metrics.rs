@@ -49,6 +49,8 @@ pub struct BrokerMetrics {
     pub(super) paused_readers: Gauge,
     dropped: Family<ReasonLabel, Counter>,
     pub(super) router_restarts: Counter,
+    certificate_expiry: Gauge,
+    certificate_reloads: Family<ResultLabel, Counter>,
 }
 
 impl Default for BrokerMetrics {
@@ -66,6 +68,8 @@ impl Default for BrokerMetrics {
             paused_readers: Gauge::default(),
             dropped: Family::default(),
             router_restarts: Counter::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_reloads: Family::default(),
         }
     }
 }
@@ -102,6 +106,24 @@ impl BrokerMetrics {
             "Restarts of the router between clients",
             self.router_restarts.clone(),
         );
+        registry.register(
+            "mqtt_certificate_expiry_timestamp_seconds",
+            "When the broker's certificate expires, or one between it and its authority; 0 without TLS",
+            self.certificate_expiry.clone(),
+        );
+        registry.register(
+            "mqtt_certificate_reloads",
+            "Certificates read again at SIGHUP, by result",
+            self.certificate_reloads.clone(),
+        );
+    }
+
+    pub(super) fn certificate_expires(&self, at: Option<i64>) {
+        self.certificate_expiry.set(at.unwrap_or(0));
+    }
+
+    pub(super) fn certificate_reload(&self, result: &'static str) {
+        self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(super) fn connection(&self, result: &'static str) {

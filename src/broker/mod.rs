@@ -1,10 +1,11 @@
-//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002).
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002), over TCP, TLS and WebSocket.
 //!
 //! The sockets are ours and the codecs rumqttd's. A PUBLISH with usage goes to the ingest queue and is answered when it is
 //! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
 
 mod ack_window;
 pub mod auth;
+mod certificate;
 mod codec;
 mod connect;
 mod connection;
@@ -26,7 +27,9 @@ mod reply;
 mod retained;
 mod session;
 mod subscribing;
+pub mod tls;
 mod topic;
+mod transport;
 mod will;
 
 #[cfg(test)]
@@ -37,7 +40,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +56,7 @@ use publication::Publication;
 pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
+pub use transport::Door;
 
 /// What a broker needs.
 pub struct BrokerOptions {
@@ -119,9 +122,9 @@ impl Broker {
         Publisher::new(&self.hub)
     }
 
-    /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.
-    pub async fn run(self, listener: TcpListener, soft: CancellationToken, hard: CancellationToken) {
-        listener::run(self.hub, listener, soft, hard).await;
+    /// Serves the clients that come in at `doors` until `soft` is cancelled and everything received is answered, or until `hard` is.
+    pub async fn run(self, doors: Vec<Door>, soft: CancellationToken, hard: CancellationToken) {
+        listener::run(self.hub, doors, soft, hard).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod load;
 pub mod mqtt;
 mod sections;
 mod show;
+pub mod transport;
 
 pub use alerts::AlertsConfig;
 pub use http::{HttpConfig, RateLimitConfig};

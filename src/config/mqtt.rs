@@ -1,9 +1,11 @@
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ingest::topics::{TopicPatternError, UsageTopics};
+
+use super::transport::{self, TlsConfig, WebSocketConfig};
 
 /// The embedded MQTT broker: `[mqtt]`.
 ///
@@ -13,7 +15,8 @@ use crate::ingest::topics::{TopicPatternError, UsageTopics};
 pub struct MqttConfig {
     /// Default true. Without it simbridge takes usage over HTTP or from another broker only.
     pub enabled: bool,
-    /// Default `127.0.0.1:1883`, so that nothing is reachable from the network before someone decides so.
+    /// Default `127.0.0.1:1883`, so that nothing is reachable from the network before someone decides so. Empty: MQTT
+    /// over TLS or WebSocket only.
     pub listen: String,
     /// Default false: a client must log in. True makes every client the default tenant, for trials on one machine.
     pub anonymous: bool,
@@ -81,6 +84,9 @@ pub struct MqttConfig {
     pub password_cache_seconds: u64,
     /// Default 10000 remembered checks.
     pub password_cache_entries: usize,
+
+    pub tls: TlsConfig,
+    pub websocket: WebSocketConfig,
 }
 
 impl Default for MqttConfig {
@@ -120,6 +126,8 @@ impl Default for MqttConfig {
             password_checks_at_once: 2,
             password_cache_seconds: 60,
             password_cache_entries: 10_000,
+            tls: TlsConfig::default(),
+            websocket: WebSocketConfig::default(),
         }
     }
 }
@@ -127,8 +135,16 @@ impl Default for MqttConfig {
 /// What is wrong in `[mqtt]`.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MqttConfigError {
-    #[error("mqtt.listen: `{0}` is not an address and port such as 0.0.0.0:1883")]
-    Listen(String),
+    #[error("{key}: `{value}` is not an address and port such as 0.0.0.0:1883")]
+    Listen { key: &'static str, value: String },
+    #[error(
+        "mqtt.listen: must be set, or mqtt.tls.listen, mqtt.websocket.listen or mqtt.websocket.tls_listen"
+    )]
+    Nowhere,
+    #[error("{key}: must be set, because {needed_by} needs it")]
+    Missing { key: &'static str, needed_by: &'static str },
+    #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.client_ca_file is set")]
+    ClientCaUnused,
     #[error("mqtt.topics: {0}")]
     Topics(#[from] TopicPatternError),
     #[error("mqtt.{name}: {value} is not between {min} and {max}")]
@@ -139,7 +155,8 @@ impl MqttConfig {
     /// # Errors
     /// The first setting that cannot work, with what would.
     pub fn validate(&self) -> Result<(), MqttConfigError> {
-        self.listen_address()?;
+        self.validate_addresses()?;
+        transport::validate(&self.tls, &self.websocket)?;
         UsageTopics::parse(&self.topics)?;
         // The protocol's largest packet is 256 MiB - 1; the smaller bounds are where MQTT stops being usable.
         let ranges = [
@@ -158,6 +175,7 @@ impl MqttConfig {
             ("max_outbound_messages", self.max_outbound_messages as u64, 2, 1_000_000),
             ("max_outbound_bytes", self.max_outbound_bytes as u64, 1024, 1 << 40),
             ("subscription_log_bytes", self.subscription_log_bytes as u64, 4096, 1 << 40),
+            ("websocket.max_handshake_bytes", self.websocket.max_handshake_bytes as u64, 1024, 65_536),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),
             ("login_failure_delay_milliseconds", self.login_failure_delay_milliseconds, 0, 10_000),
         ];
@@ -169,13 +187,31 @@ impl MqttConfig {
         Ok(())
     }
 
-    /// The address to listen on.
-    ///
-    /// # Errors
-    /// [`MqttConfigError::Listen`] when `listen` is neither an address nor a host that resolves.
-    pub fn listen_address(&self) -> Result<SocketAddr, MqttConfigError> {
-        let unusable = || MqttConfigError::Listen(self.listen.clone());
-        self.listen.to_socket_addrs().map_err(|_| unusable())?.next().ok_or_else(unusable)
+    /// Every setting that names a place to listen, with its key.
+    pub fn listeners(&self) -> [(&'static str, &str); 4] {
+        [
+            ("mqtt.listen", &self.listen),
+            ("mqtt.tls.listen", &self.tls.listen),
+            ("mqtt.websocket.listen", &self.websocket.listen),
+            ("mqtt.websocket.tls_listen", &self.websocket.tls_listen),
+        ]
+    }
+
+    /// Whether clients may come in over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.enabled && !(self.tls.listen.is_empty() && self.websocket.tls_listen.is_empty())
+    }
+
+    fn validate_addresses(&self) -> Result<(), MqttConfigError> {
+        let mut anywhere = !self.enabled;
+        for (key, value) in self.listeners().into_iter().filter(|(_, value)| !value.is_empty()) {
+            let resolves = value.to_socket_addrs().is_ok_and(|mut found| found.next().is_some());
+            if !resolves {
+                return Err(MqttConfigError::Listen { key, value: value.into() });
+            }
+            anywhere = true;
+        }
+        if anywhere { Ok(()) } else { Err(MqttConfigError::Nowhere) }
     }
 }
 
@@ -187,7 +223,7 @@ mod tests {
     fn the_defaults_are_valid_and_listen_on_this_machine_only() {
         let config = MqttConfig::default();
         assert_eq!(config.validate(), Ok(()));
-        assert!(config.listen_address().unwrap().ip().is_loopback());
+        assert_eq!(config.listeners().map(|(_, listen)| listen), ["127.0.0.1:1883", "", "", ""]);
         assert!(!config.anonymous);
     }
 
@@ -201,7 +237,11 @@ mod tests {
     #[test]
     fn a_setting_that_cannot_work_is_named() {
         let listen = MqttConfig { listen: "1883".into(), ..MqttConfig::default() };
-        assert_eq!(listen.validate(), Err(MqttConfigError::Listen("1883".into())));
+        let refused = MqttConfigError::Listen { key: "mqtt.listen", value: "1883".into() };
+        assert_eq!(listen.validate(), Err(refused));
+        let nowhere = MqttConfig { listen: String::new(), ..MqttConfig::default() };
+        assert_eq!(nowhere.validate(), Err(MqttConfigError::Nowhere));
+        assert_eq!(MqttConfig { enabled: false, ..nowhere }.validate(), Ok(()));
         let window = MqttConfig { receive_maximum: 0, ..MqttConfig::default() };
         assert_eq!(
             window.validate().unwrap_err().to_string(),
