@@ -24,7 +24,7 @@ fn mosquitto(program: &str, bridge: &BridgeProcess, arguments: &[&str]) -> Comma
 }
 
 /// Whether the clients are here. Without them there is nothing to prove on this machine; in CI they must be here.
-fn installed() -> bool {
+pub(crate) fn installed() -> bool {
     let found =
         std::process::Command::new("mosquitto_pub").arg("--help").stdout(Stdio::null()).status().is_ok();
     assert!(found || std::env::var_os("CI").is_none(), "install mosquitto-clients");
