@@ -6,12 +6,12 @@ use rustls::ClientConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::PATIENCE;
 use crate::harness::bridge::{BridgeOptions, BridgeProcess, simbridge, variable};
 use crate::harness::certificates::{Certificates, connect_tls, localhost};
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::packets::{self, Client};
 use crate::harness::pipeline::record;
-use crate::harness::{PATIENCE, eventually};
 
 const ICCID: &str = "8941000000000000001";
 
@@ -71,7 +71,6 @@ async fn a_record_over_tls_is_stored_when_mosquitto_pub_returns() {
     assert_eq!(bridge.terminate().await, Some(0));
 }
 
-/// Catches an answer that stays in the TLS session because nothing flushes it, and a long one that is cut.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_records_and_a_large_one_pass_through_one_encrypted_connection() {
     let (database, certificates) = (TestDatabase::new().await, Certificates::create(&[]).await);
@@ -111,11 +110,8 @@ async fn plain_text_to_the_tls_port_and_tls_to_the_plain_port_end_at_once() {
         assert_eq!(until_closed(&mut encrypted).await, b"");
         good.publish(n + 1, ICCID, &record(&format!("g-{n}"), 0, 1, 1)).await.expect("a PUBACK");
     }
-    assert_eq!(bridge.metric("simbridge_mqtt_connections_total{result=\"tls_handshake\"}").await, 20.0);
-    eventually("only the good one is left", async || {
-        (bridge.metric("simbridge_mqtt_connections_open").await == 1.0).then_some(())
-    })
-    .await;
+    bridge.metric_becomes("simbridge_mqtt_connections_total{result=\"tls_handshake\"}", 20.0).await;
+    bridge.metric_becomes("simbridge_mqtt_connections_open", 1.0).await;
 }
 
 /// Catches a handshake in the accept loop (the others then wait for it), and one without a limit.
@@ -158,7 +154,7 @@ async fn a_dripping_handshake_is_ended_in_time_and_nobody_else_waits() {
         let lasted = slow.await.expect("no panic");
         assert!(lasted > Duration::from_secs(3) && lasted < Duration::from_secs(20), "{lasted:?}");
     }
-    assert_eq!(bridge.metric("simbridge_mqtt_connections_total{result=\"timeout\"}").await, 20.0);
+    bridge.metric_becomes("simbridge_mqtt_connections_total{result=\"timeout\"}", 20.0).await;
 }
 
 /// Catches a limit for each step: bytes that drip would gain the time of all of them.
@@ -182,7 +178,6 @@ async fn the_time_for_the_handshake_is_taken_from_the_time_for_connect() {
     assert!(rest.is_empty() && lasted < Duration::from_millis(6_500), "{lasted:?}");
 }
 
-/// Catches a configuration that lets TLS 1.0 or 1.1 in.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_older_than_1_2_is_refused() {
     let (database, certificates) = (TestDatabase::new().await, Certificates::create(&[]).await);

@@ -15,7 +15,7 @@ const ICCID: &str = "8941000000000000001";
 async fn hang_up(bridge: &BridgeProcess, result: &str, times: f64) {
     bridge.signal(Signal::SIGHUP);
     let metric = format!("simbridge_mqtt_certificate_reloads_total{{result=\"{result}\"}}");
-    eventually(&metric, async || (bridge.metric(&metric).await == times).then_some(())).await;
+    bridge.metric_becomes(&metric, times).await;
 }
 
 /// Catches a reload that ends connections, one that does nothing, and one that takes broken files.

@@ -8,7 +8,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use crate::harness::bridge::{BridgeOptions, BridgeProcess};
 use crate::harness::certificates::{Certificates, connect_tls};
 use crate::harness::database::{TestDatabase, sim};
-use crate::harness::eventually;
 use crate::harness::packets;
 use crate::harness::pipeline::record;
 use crate::harness::websocket::Socket;
@@ -114,8 +113,5 @@ async fn a_close_frame_is_answered_and_ends_the_connection() {
     let mut gone = Socket::open(bridge.ws).await;
     gone.connect("gone").await;
     drop(gone);
-    eventually("all are gone", async || {
-        (bridge.metric("simbridge_mqtt_connections_open").await == 0.0).then_some(())
-    })
-    .await;
+    bridge.metric_becomes("simbridge_mqtt_connections_open", 0.0).await;
 }

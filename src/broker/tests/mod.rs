@@ -18,4 +18,5 @@ mod sessions;
 mod stopping;
 mod subscribers;
 mod subscriptions;
+mod transports;
 mod wills;

@@ -7,8 +7,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::PATIENCE;
 use super::database::TestDatabase;
+use super::{PATIENCE, eventually};
 
 /// The real program, running `serve`. Killed when dropped.
 pub(crate) struct BridgeProcess {
@@ -177,5 +177,10 @@ impl BridgeProcess {
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn metric_becomes(&self, name: &str, value: f64) {
+        eventually(name, async || (self.metric(name).await == value).then_some(())).await;
     }
 }
