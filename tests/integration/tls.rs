@@ -91,6 +91,41 @@ async fn many_records_and_a_large_one_pass_through_one_encrypted_connection() {
     assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 900);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_without_tls_can_be_left_out() {
+    let (database, certificates) = (TestDatabase::new().await, Certificates::create(&[]).await);
+    let bridge = start(&database, &certificates, |options| options.mqtt = String::new()).await;
+    assert_eq!(bridge.mqtt.port(), 0);
+    let stream = connect_tls(bridge.mqtts, &certificates.connector(None)).await.expect("a handshake");
+    let (mut client, _) = Client::connect(stream, "only", None).await.expect("a CONNACK");
+    client.publish(1, ICCID, &record("o-1", 0, 1, 1)).await.expect("a PUBACK");
+    let (status, body) = bridge.get("/readyz").await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(bridge.terminate().await, Some(0));
+}
+
+/// Catches a check of the first port only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_others_can_reach_rules_anonymous_access_out() {
+    let certificates = Certificates::create(&[]).await;
+    for key in ["mqtt.listen", "mqtt.tls.listen", "mqtt.websocket.listen", "mqtt.websocket.tls_listen"] {
+        let mut program = simbridge();
+        program
+            .arg("serve")
+            .env(variable("mqtt.anonymous"), "true")
+            .env(variable("mqtt.listen"), "127.0.0.1:0");
+        program.env(variable("mqtt.tls.certificate_file"), certificates.path("server.pem"));
+        program.env(variable("mqtt.tls.key_file"), certificates.path("server.key"));
+        program.env(variable(key), "0.0.0.0:0");
+        program.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+        let output =
+            tokio::time::timeout(PATIENCE, program.output()).await.expect("it ends").expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{key}: {said}");
+        assert!(said.contains("mqtt.anonymous is for this machine alone"), "{key}: {said}");
+    }
+}
+
 /// Catches a broker that lets whoever came to the wrong door hold a connection until the time is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_text_to_the_tls_port_and_tls_to_the_plain_port_end_at_once() {

@@ -6,6 +6,7 @@ mod wire;
 
 mod acknowledging;
 mod back_pressure;
+mod certified_names;
 mod connecting;
 mod endings;
 mod exactly_once;

@@ -105,7 +105,9 @@ impl BridgeProcess {
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
                 if event["message"] == "simbridge is ready" {
                     let address = |field: &str| event[field].as_str()?.parse().ok();
-                    let (mqtt, http) = address("mqtt").zip(address("http"))?;
+                    // Nobody listens at port 0.
+                    let off = (event["mqtt"] == "off").then_some(SocketAddr::from(([127, 0, 0, 1], 0)));
+                    let (mqtt, http) = address("mqtt").or(off).zip(address("http"))?;
                     return Some((mqtt, http, ["mqtts", "ws", "wss"].map(address)));
                 }
             }
