@@ -59,6 +59,7 @@ mod storm;
 mod tenants;
 mod tls;
 mod tls_reload;
+mod transports_under_attack;
 mod unknown_sims;
 mod usage_import;
 mod websocket;
