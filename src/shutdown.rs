@@ -27,6 +27,24 @@ impl Signals {
     }
 }
 
+/// SIGHUP: files are to be read again.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// From here on the signal no longer ends the process.
+    ///
+    /// # Errors
+    /// When the operating system refuses a handler.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// The next signal. Cancel-safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 /// Ends the process at the next signal, for those who do not want to wait for the drain. Nothing is lost by it: what was
 /// not acknowledged is sent again.
 pub fn exit_on_next_signal(mut signals: Signals) {

@@ -9,7 +9,7 @@ const PAGE: &str = include_str!("start_page.html");
 /// One page that says what runs here, what it has done, and what to try next. No script, nothing from elsewhere.
 pub(super) async fn show(State(state): State<ApiState>) -> Response {
     let balance = state.metrics.ingest.balance();
-    let address = state.mqtt_addr.map_or("not running".to_owned(), |address| address.to_string());
+    let address = state.mqtt_addr.map_or("no plain TCP port".to_owned(), |address| address.to_string());
     let (host, port) = state
         .mqtt_addr
         .map_or(("HOST".to_owned(), "1883".to_owned()), |a| (a.ip().to_string(), a.port().to_string()));

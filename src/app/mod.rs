@@ -3,6 +3,7 @@
 mod database;
 mod logins;
 mod maintenance;
+mod mqtt;
 mod retained;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 use crate::alerts::{self, metrics::AlertMetrics};
 use crate::api;
 use crate::broker::auth::HashError;
+use crate::broker::tls::TlsError;
 use crate::broker::{Broker, BrokerOptions, Publisher};
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
@@ -32,7 +34,10 @@ use crate::shutdown::vital;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
+use mqtt::Entrances;
+
 pub use database::{Database, Owner};
+pub use mqtt::MqttAddresses;
 
 /// The tenant of everything that names none.
 pub const DEFAULT_TENANT: (TenantId, &str) = (TenantId(1), "default");
@@ -52,15 +57,19 @@ pub enum StartError {
     Refused(&'static str),
     #[error(transparent)]
     Hash(#[from] HashError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot handle signals: {0}")]
+    Signals(std::io::Error),
 }
 
 impl StartError {
     /// 69 when something that is needed is not available, 78 when a setting has to be corrected (sysexits).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } => 69,
+            Self::Listen { .. } | Self::Signals(_) => 69,
             Self::Embedded(error) if error.is_unavailable() => 69,
-            Self::Embedded(_) | Self::Refused(_) => 78,
+            Self::Embedded(_) | Self::Refused(_) | Self::Tls(_) => 78,
             Self::Store(error)
             | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
                 store_exit_code(error)
@@ -92,8 +101,10 @@ pub struct StartOptions {
 pub struct Bridge {
     pub store: Store,
     pub metrics: Arc<Metrics>,
-    /// Where the broker listens, when it does.
+    /// Where the broker listens without TLS and WebSocket, when it does.
     pub mqtt_addr: Option<SocketAddr>,
+    /// Every way to the broker.
+    pub mqtt: MqttAddresses,
     pub http_addr: Option<SocketAddr>,
     /// Set as the last step of the start; until then the start itself closes it.
     database: Option<Database>,
@@ -115,16 +126,10 @@ impl Bridge {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: &Config, options: StartOptions) -> Result<Self, StartError> {
-        if config.mqtt.enabled && config.mqtt.anonymous && !options.open && !is_loopback(&config.mqtt.listen)
-        {
-            return Err(StartError::Refused(
-                "mqtt.anonymous is for this machine alone: let mqtt.listen be a loopback address, or add users with `simbridge devices add`",
-            ));
-        }
         // A library that brings a second provider would leave rustls without a choice. An error: it was installed before.
         rustls::crypto::ring::default_provider().install_default().ok();
         // Ports first: a taken one is found before a database is started for nothing.
-        let mqtt = listen("MQTT", config.mqtt.enabled, &config.mqtt.listen, "--mqtt-addr").await?;
+        let mqtt = Entrances::open(&config.mqtt, options.open).await?;
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
         let database = Database::open(config, Owner::Serve).await?;
         match Self::start_on(config, options, &database, mqtt, http).await {
@@ -140,7 +145,7 @@ impl Bridge {
         config: &Config,
         options: StartOptions,
         database: &Database,
-        mqtt: Option<TcpListener>,
+        mqtt: Option<Entrances>,
         http: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         let (store, now) = (database.store.clone(), options.clock.now());
@@ -164,14 +169,14 @@ impl Bridge {
         );
         metrics.watch_queue(queue.gauge());
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
-        let [mqtt_addr, http_addr] = [&mqtt, &http].map(|on| on.as_ref().and_then(|on| on.local_addr().ok()));
+        let addresses = mqtt.as_ref().map(Entrances::addresses).unwrap_or_default();
+        let (mqtt_addr, http_addr) = (addresses.tcp, http.as_ref().and_then(|on| on.local_addr().ok()));
         let mut publisher = None;
-        if let Some(listener) = mqtt {
+        if let Some(entrances) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone(), &reader_tasks, &readers)?;
             publisher = Some(broker.publisher());
             retained::attach(&broker, &store, options.clock, &reader_tasks, &readers).await?;
-            let running = run(broker, listener, soft.clone(), hard.clone(), readiness.clone());
-            intake_tasks.spawn(vital("broker", running));
+            entrances.spawn(broker, &metrics.broker, readiness.clone(), &intake_tasks, &soft, &hard);
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
@@ -202,6 +207,7 @@ impl Bridge {
             store,
             metrics,
             mqtt_addr,
+            mqtt: addresses,
             http_addr,
             readiness,
             soft,
@@ -240,17 +246,6 @@ impl Bridge {
         }
         info!("stopped");
     }
-}
-
-async fn run(
-    broker: Broker,
-    listener: TcpListener,
-    soft: CancellationToken,
-    hard: CancellationToken,
-    readiness: Arc<api::Readiness>,
-) {
-    broker.run(listener, soft, hard).await;
-    readiness.broker_runs.store(false, Ordering::Relaxed);
 }
 
 async fn listen(
@@ -357,9 +352,4 @@ fn spawn_http(
 async fn close_at(soft: CancellationToken, posts: api::Posts) {
     soft.cancelled().await;
     posts.close();
-}
-
-fn is_loopback(address: &str) -> bool {
-    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
-        || address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost")
 }

@@ -94,8 +94,15 @@ pub struct Identity {
 }
 
 impl Credential {
-    /// Who has proved to be this user, and that it is enabled.
-    pub(super) fn identity(self, username: &str) -> Identity {
+    /// Who has proved to be this user.
+    fn enabled(self, username: &str) -> Result<Identity, LoginError> {
+        if !self.enabled {
+            return Err(LoginError::BadLogin);
+        }
+        Ok(self.identity(username))
+    }
+
+    fn identity(self, username: &str) -> Identity {
         let username: Arc<str> = username.into();
         Identity {
             tenant: self.tenant,
@@ -172,6 +179,14 @@ impl Access {
             (Self::Password(_), None) => Err(LoginError::BadLogin),
         }
     }
+
+    /// `name` was proved by a certificate.
+    pub(super) async fn identify_certified(&self, name: &str) -> Result<Identity, LoginError> {
+        match self {
+            Self::Anonymous { .. } => self.identify(None).await,
+            Self::Password(authenticator) => authenticator.known(name).await,
+        }
+    }
 }
 
 /// An argon2id hash in PHC format, for storing a password.
@@ -242,10 +257,13 @@ impl Authenticator {
                 self.verified(|verified| verified.insert(proof, Instant::now()));
             }
         }
-        match credential {
-            Some(credential) if matches && credential.enabled => Ok(credential.identity(&username)),
-            _ => Err(LoginError::BadLogin),
-        }
+        credential.filter(|_| matches).map_or(Err(LoginError::BadLogin), |found| found.enabled(&username))
+    }
+
+    /// The user without its password.
+    async fn known(&self, username: &str) -> Result<Identity, LoginError> {
+        let credential = (self.lookup)(username.to_owned()).await?;
+        credential.map_or(Err(LoginError::BadLogin), |found| found.enabled(username))
     }
 
     async fn check(&self, password: String, hash: String) -> bool {

@@ -1,12 +1,11 @@
 //! From a fresh socket to a client: CONNECT, login, CONNACK.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rumqttd::protocol::{ConnAck, ConnAckProperties, ConnectProperties, ConnectReturnCode, LastWill, Packet};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::domain::TenantId;
@@ -15,7 +14,10 @@ use crate::ingest::queue::{Sender, Via};
 use super::Hub;
 use super::acl::Rights;
 use super::auth::{Identity, LoginError};
+use super::certificate::{self, CertifiedName};
 use super::codec::{self, Connecting, Version};
+use super::ending::{Ending, Violation};
+use super::transport::{self, FAREWELL, OpenError, Transport, Way};
 use super::will::Will;
 
 /// A client that proved who it is.
@@ -49,7 +51,12 @@ pub(super) enum Refused {
     #[error("closed before CONNECT")]
     Closed,
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Open(#[from] OpenError),
+    #[error("{0}")]
+    Network(Ending),
+    /// What carries the packets was used wrongly.
+    #[error("{0}")]
+    Transport(Violation),
     /// Answered with CONNACK; codes of MQTT 3.1.1 and 5.
     #[error("{what}")]
     Answered { what: &'static str, version: Version, v311: u8, v5: u8 },
@@ -64,7 +71,9 @@ impl Refused {
         match self {
             Self::Timeout => "timeout",
             Self::Closed => "closed",
-            Self::Io(_) => "network",
+            Self::Open(error) => error.label(),
+            Self::Network(_) => "network",
+            Self::Transport(_) => "websocket",
             Self::Answered { what, .. } | Self::Silent(what) => what,
         }
     }
@@ -74,33 +83,67 @@ fn answered(version: Version, what: &'static str, v311: u8, v5: u8) -> Refused {
     Refused::Answered { what, version, v311, v5 }
 }
 
-/// Reads CONNECT and checks who it is. A refusal has been answered when this returns.
+impl From<Ending> for Refused {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Violation(violation) => Self::Transport(violation),
+            ending => Self::Network(ending),
+        }
+    }
+}
+
+/// Does the handshakes of `way`, reads CONNECT and checks who it is. A refusal has been answered when this returns.
 pub(super) async fn connect(
     hub: &Hub,
-    stream: &mut TcpStream,
+    stream: TcpStream,
+    way: Way,
+    since: Instant,
     buffer: &mut BytesMut,
-) -> Result<Client, Refused> {
-    let patience = Duration::from_secs(hub.config.connect_timeout_seconds);
-    let result = match tokio::time::timeout(patience, read_connect(hub, stream, buffer)).await {
-        Ok(Ok(connecting)) => admit(hub, connecting).await,
+) -> Result<(Transport, Client), Refused> {
+    // One limit for all of it, so that dripping bytes gain nothing in one step that they had to spare in another.
+    let deadline = (since + Duration::from_secs(hub.config.connect_timeout_seconds)).into();
+    let opening = transport::open(stream, &way, &hub.config);
+    let (mut transport, certified) = match tokio::time::timeout_at(deadline, opening).await {
+        Ok(opened) => opened?,
+        Err(_) => return Err(Refused::Timeout),
+    };
+    let reading = read_connect(hub, &mut transport, buffer);
+    let result = match tokio::time::timeout_at(deadline, reading).await {
+        Ok(Ok(connecting)) => admit(hub, connecting, certified.as_ref()).await,
         Ok(Err(refused)) => Err(refused),
         Err(_) => Err(Refused::Timeout),
     };
-    if let Err(Refused::Answered { version, v311, v5, .. }) = &result {
-        let answer: &[u8] = match version {
-            Version::V311 => &[0x20, 2, 0, *v311],
-            Version::V5 => &[0x20, 3, 0, *v5, 0],
-        };
-        // A client that does not take the answer does not get one.
-        tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await.ok();
-        stream.shutdown().await.ok();
+    match result {
+        Ok(client) => Ok((transport, client)),
+        Err(refused) => {
+            answer(&refused, transport).await;
+            Err(refused)
+        }
     }
-    result
+}
+
+/// Tells a client that it is refused, where there is a way to.
+async fn answer(refused: &Refused, mut transport: Transport) {
+    let mut out = BytesMut::new();
+    let violation = match refused {
+        Refused::Answered { version: Version::V311, v311, .. } => {
+            out.extend_from_slice(&[0x20, 2, 0, *v311]);
+            None
+        }
+        Refused::Answered { version: Version::V5, v5, .. } => {
+            out.extend_from_slice(&[0x20, 3, 0, *v5, 0]);
+            None
+        }
+        Refused::Transport(violation) => Some(violation),
+        _ => return,
+    };
+    // A client that does not take the answer does not get one.
+    tokio::time::timeout(FAREWELL, transport.farewell(&mut out, violation, false)).await.ok();
 }
 
 async fn read_connect(
     hub: &Hub,
-    stream: &mut TcpStream,
+    transport: &mut Transport,
     buffer: &mut BytesMut,
 ) -> Result<Connecting, Refused> {
     loop {
@@ -114,13 +157,18 @@ async fn read_connect(
                     .map_err(|(version, what, v311, v5)| answered(version, what, v311, v5));
             }
         }
-        if stream.read_buf(buffer).await? == 0 {
+        transport.readable().await?;
+        if transport.try_read(buffer)? == Some(0) {
             return Err(Refused::Closed);
         }
     }
 }
 
-async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
+async fn admit(
+    hub: &Hub,
+    connecting: Connecting,
+    certified: Option<&CertifiedName>,
+) -> Result<Client, Refused> {
     let Connecting { version, connect, properties, will, will_properties, login } = connecting;
     let asked = |of: fn(&ConnectProperties) -> Option<u32>| properties.as_ref().and_then(of);
     if properties.as_ref().is_some_and(|properties| properties.authentication_method.is_some()) {
@@ -140,7 +188,7 @@ async fn admit(hub: &Hub, connecting: Connecting) -> Result<Client, Refused> {
     };
     let login = login.map(|login| (login.username, login.password));
     let checks = hub.registry.checks();
-    let identity = identify(hub, version, login).await?;
+    let identity = identify(hub, version, login, certified).await?;
     if hub.registry.is_anothers(&(identity.tenant, client_id.clone()), &identity.login.principal) {
         return Err(answered(version, "client_id", 2, 0x85));
     }
@@ -208,8 +256,13 @@ fn session_expiry(hub: &Hub, version: Version, clean: bool, asked_seconds: u32) 
     }
 }
 
-async fn identify(hub: &Hub, version: Version, login: Option<(String, String)>) -> Result<Identity, Refused> {
-    match hub.access.identify(login).await {
+async fn identify(
+    hub: &Hub,
+    version: Version,
+    login: Option<(String, String)>,
+    certified: Option<&CertifiedName>,
+) -> Result<Identity, Refused> {
+    match certificate::identify(&hub.access, login, certified).await {
         Ok(identity) => Ok(identity),
         Err(LoginError::BadLogin) => {
             let delay = Duration::from_millis(hub.config.login_failure_delay_milliseconds);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -22,11 +21,8 @@ use super::metrics::BrokerMetrics;
 use super::registry::{Leave, Ticket};
 use super::session::Session;
 use super::shared::next_shared;
+use super::transport::{FAREWELL, READ_BYTES, Transport, Way};
 
-/// Read at a time: some 50 records, so that a busy client costs few system calls.
-const READ_BYTES: usize = 16 * 1024;
-/// How long a client is given to read why it is disconnected.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How the program ends.
 #[derive(Clone)]
 pub(super) struct Stops {
@@ -50,7 +46,7 @@ pub(super) struct Connection {
     /// Topic aliases that the client set.
     pub(super) aliases: HashMap<u16, Bytes>,
     pub(super) outbound_aliases: OutboundAliases,
-    stream: TcpStream,
+    transport: Transport,
     stops: Stops,
     last_read: Instant,
     paused: Option<Paused>,
@@ -75,19 +71,17 @@ impl Drop for Paused {
     }
 }
 
-/// Serves one socket until it ends.
-pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
-    // PUBACKs are small and awaited.
-    stream.set_nodelay(true).ok();
+/// Serves one socket, accepted at `since`, until it ends.
+pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, way: Way, since: Instant, stops: Stops) {
     let mut buffer = BytesMut::with_capacity(1024);
     let connecting = tokio::select! {
         // Boxed like all that lasts a moment only, so that an idle connection does not keep the room for it.
-        connected = Box::pin(connect::connect(&hub, &mut stream, &mut buffer)) => connected,
+        connected = Box::pin(connect::connect(&hub, stream, way, since, &mut buffer)) => connected,
         () = stops.soft.cancelled() => return,
         () = stops.hard.cancelled() => return,
     };
-    let client = match connecting {
-        Ok(client) => client,
+    let (transport, client) = match connecting {
+        Ok(connected) => connected,
         Err(refused) => {
             hub.metrics.connection(refused.label());
             debug!(reason = %refused, "MQTT connection refused");
@@ -111,7 +105,7 @@ pub(super) async fn serve(hub: Arc<Hub>, mut stream: TcpStream, stops: Stops) {
         }
         None => (Session::of(&client), false),
     };
-    let mut connection = Box::new(Connection::new(hub, client, session, stream, buffer, stops));
+    let mut connection = Box::new(Connection::new(hub, client, session, transport, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
     let ending = connection.run(&ticket, present).await;
     Box::pin(connection.leave(ticket, ending)).await;
@@ -122,7 +116,7 @@ impl Connection {
         hub: Arc<Hub>,
         client: Client,
         session: Session,
-        stream: TcpStream,
+        transport: Transport,
         buffer: BytesMut,
         stops: Stops,
     ) -> Self {
@@ -141,7 +135,7 @@ impl Connection {
             buffer,
             out: BytesMut::new(),
             aliases: HashMap::new(),
-            stream,
+            transport,
             stops,
             last_read: Instant::now(),
             paused: None,
@@ -197,7 +191,7 @@ impl Connection {
                 drained.map_err(|_| Ending::PipelineStopped)?;
                 self.handle_buffered().await
             }
-            ready = self.stream.readable(), if reading => {
+            ready = self.transport.readable(), if reading => {
                 ready?;
                 self.read().await
             }
@@ -222,20 +216,18 @@ impl Connection {
 
     /// Reads what is there and handles it.
     async fn read(&mut self) -> Result<(), Ending> {
-        self.buffer.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.buffer) {
-            Ok(0) => Err(Ending::ClosedByPeer),
-            Ok(_) => {
+        match self.transport.try_read(&mut self.buffer)? {
+            Some(0) => Err(Ending::ClosedByPeer),
+            Some(_) => {
                 self.last_read = Instant::now();
                 self.handle_buffered().await
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            None => {
                 if self.buffer.is_empty() {
                     self.buffer = BytesMut::new();
                 }
                 Ok(())
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -251,7 +243,7 @@ impl Connection {
         let patience = Duration::from_secs(self.hub.config.write_stall_timeout_seconds);
         while !self.out.is_empty() {
             tokio::select! {
-                written = self.stream.write_buf(&mut self.out) => {
+                written = self.transport.write(&mut self.out) => {
                     if written? == 0 {
                         return Err(Ending::ClosedByPeer);
                     }
@@ -314,12 +306,17 @@ impl Connection {
         let revoked = matches!(ending, Ending::LoginRevoked);
         if !matches!(ending, Ending::Stopped) {
             let told = ending.reason_code().is_some();
+            let violation = match &ending {
+                Ending::Violation(violation) => Some(violation),
+                _ => None,
+            };
             // Who was revoked is gone within a second, also when it does not read.
             let patience = if revoked { FAREWELL / 2 } else { FAREWELL };
-            tokio::time::timeout(patience, farewell(&mut self.stream, &mut self.out, told)).await.ok();
+            let farewell = self.transport.farewell(&mut self.out, violation, told);
+            tokio::time::timeout(patience, farewell).await.ok();
         }
         // The socket goes before the ticket: a client that takes over must not find the old one still open.
-        drop(self.stream);
+        drop(self.transport);
         let hub = self.hub;
         if !self.feeder.is_empty() {
             // What was read goes to the database even when its sender is gone: a resend on the next connection waits for
@@ -361,15 +358,6 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Writes the rest and closes; a client that was told something is given time to read it, or it would see a reset only.
-async fn farewell(stream: &mut TcpStream, out: &mut BytesMut, told: bool) {
-    if stream.write_all_buf(out).await.is_err() || stream.shutdown().await.is_err() || !told {
-        return;
-    }
-    let mut rest = [0; 4096];
-    while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
 fn log_ending(ending: &Ending, client: &str) {

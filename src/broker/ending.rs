@@ -21,12 +21,16 @@ pub(super) enum Violation {
     TopicName,
     #[error("not authorized for this topic")]
     NotAuthorized,
+    #[error("MQTT is in binary WebSocket frames, not in text")]
+    WebSocketText,
+    #[error("malformed WebSocket frame")]
+    WebSocketFrame,
 }
 
 impl Violation {
     fn reason_code(&self) -> u8 {
         match self {
-            Self::Malformed(_) => 0x81,
+            Self::Malformed(_) | Self::WebSocketText | Self::WebSocketFrame => 0x81,
             Self::Protocol(_) => 0x82,
             Self::PacketTooLarge => 0x95,
             Self::ReceiveMaximum => 0x93,
@@ -45,6 +49,8 @@ impl Violation {
             Self::TopicAlias => "topic_alias",
             Self::TopicName => "topic_name",
             Self::NotAuthorized => "not_authorized",
+            Self::WebSocketText => "websocket_text",
+            Self::WebSocketFrame => "websocket_frame",
         }
     }
 }

@@ -1,14 +1,18 @@
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Hub;
 use super::connection::{self, Stops};
+use super::transport::{Door, Way};
 use super::will::Will;
 
 /// Sessions and retained messages that have expired are looked for this often.
@@ -20,7 +24,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Accepts until `soft`; returns when every connection is gone.
 pub(super) async fn run(
     hub: Arc<Hub>,
-    listener: TcpListener,
+    mut doors: Vec<Door>,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
@@ -35,12 +39,12 @@ pub(super) async fn run(
                 keep_house(&hub, Instant::now(), &hard);
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = accept(&mut doors) => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, way)) => {
                 let stops = Stops { soft: soft.clone(), hard: hard.clone() };
-                admit(&hub, stream, stops);
+                admit(&hub, stream, way, stops);
             }
             Err(error) => {
                 if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
@@ -51,9 +55,25 @@ pub(super) async fn run(
             }
         }
     }
-    drop(listener);
+    drop(doors);
     hub.tasks.close();
     hub.tasks.wait().await;
+}
+
+/// The next client of any door. Doors take turns, so that a rush at one does not shut the others. Cancel-safe.
+async fn accept(doors: &mut [Door]) -> io::Result<(TcpStream, Way)> {
+    let (at, accepted) = poll_fn(|context| {
+        let ready =
+            doors.iter().enumerate().find_map(|(at, door)| match door.listener.poll_accept(context) {
+                Poll::Ready(accepted) => Some((at, accepted)),
+                Poll::Pending => None,
+            });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await;
+    let way = doors[at].way.clone();
+    doors[at..].rotate_left(1);
+    Ok((accepted?.0, way))
 }
 
 /// Ends what has expired at `now`.
@@ -70,7 +90,7 @@ pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
     hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });
 }
 
-fn admit(hub: &Arc<Hub>, stream: TcpStream, stops: Stops) {
+fn admit(hub: &Arc<Hub>, stream: TcpStream, way: Way, stops: Stops) {
     if hub.open_connections.fetch_add(1, Ordering::AcqRel) >= hub.config.max_connections {
         hub.open_connections.fetch_sub(1, Ordering::AcqRel);
         hub.metrics.connection("too_many");
@@ -79,10 +99,11 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, stops: Stops) {
     hub.metrics.connections.inc();
     let tasks = hub.tasks.clone();
     let hub = hub.clone();
+    let since = Instant::now();
     tasks.spawn(async move {
         // Counted down also when the connection's task panics.
         let _open = Open(&hub);
-        connection::serve(hub.clone(), stream, stops).await;
+        connection::serve(hub.clone(), stream, way, since, stops).await;
     });
 }
 

@@ -56,6 +56,8 @@ pub struct BrokerMetrics {
     dropped: Family<ReasonLabel, Counter>,
     pub(super) router_restarts: Counter,
     refused: Family<ActionLabel, Counter>,
+    certificate_expiry: Gauge,
+    certificate_reloads: Family<ResultLabel, Counter>,
 }
 
 impl Default for BrokerMetrics {
@@ -75,6 +77,8 @@ impl Default for BrokerMetrics {
             dropped: Family::default(),
             router_restarts: Counter::default(),
             refused: Family::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_reloads: Family::default(),
         }
     }
 }
@@ -121,6 +125,24 @@ impl BrokerMetrics {
             "What clients wanted to do and may not, by action",
             self.refused.clone(),
         );
+        registry.register(
+            "mqtt_certificate_expiry_timestamp_seconds",
+            "When the broker's certificate expires, or one between it and its authority; 0 without TLS",
+            self.certificate_expiry.clone(),
+        );
+        registry.register(
+            "mqtt_certificate_reloads",
+            "Certificates read again at SIGHUP, by result",
+            self.certificate_reloads.clone(),
+        );
+    }
+
+    pub(super) fn certificate_expires(&self, at: Option<i64>) {
+        self.certificate_expiry.set(at.unwrap_or(0));
+    }
+
+    pub(super) fn certificate_reload(&self, result: &'static str) {
+        self.certificate_reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(super) fn connection(&self, result: &'static str) {

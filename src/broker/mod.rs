@@ -1,4 +1,4 @@
-//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002).
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002), over TCP, TLS and WebSocket.
 //!
 //! The sockets are ours and the codecs rumqttd's. A PUBLISH with usage goes to the ingest queue and is answered when it is
 //! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
@@ -6,6 +6,7 @@
 mod ack_window;
 pub mod acl;
 pub mod auth;
+mod certificate;
 mod codec;
 mod connect;
 mod connection;
@@ -31,7 +32,9 @@ mod shared;
 mod strictness;
 mod subscribing;
 mod sys_topics;
+pub mod tls;
 mod topic;
+mod transport;
 mod will;
 
 #[cfg(test)]
@@ -42,7 +45,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,6 +65,7 @@ use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
 use shared::SharedGroups;
+pub use transport::Door;
 
 /// What a broker needs.
 pub struct BrokerOptions {
@@ -148,11 +151,11 @@ impl Broker {
         }
     }
 
-    /// Serves clients until `soft` is cancelled and everything received is answered, or until `hard` is.
-    pub async fn run(self, listener: TcpListener, soft: CancellationToken, hard: CancellationToken) {
+    /// Serves the clients that come in at `doors` until `soft` is cancelled and everything received is answered, or until `hard` is.
+    pub async fn run(self, doors: Vec<Door>, soft: CancellationToken, hard: CancellationToken) {
         let sys_topics = sys_topics::run(self.hub.clone());
         tokio::select! {
-            () = listener::run(self.hub, listener, soft, hard) => {}
+            () = listener::run(self.hub, doors, soft, hard) => {}
             () = sys_topics => {}
         }
     }

@@ -137,7 +137,10 @@ async fn show(
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
     let Some(mqtt) = bridge.mqtt_addr else {
-        return Err(Failure::new(78, "the demo needs its broker: mqtt.enabled is false"));
+        return Err(Failure::new(
+            78,
+            "the demo needs its broker: mqtt.enabled is false, or mqtt.listen is empty",
+        ));
     };
     let stats = Arc::new(PublisherStats::default());
     let stop = CancellationToken::new();

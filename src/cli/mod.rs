@@ -1,6 +1,7 @@
 //! The command line.
 
 mod amounts;
+mod certs;
 mod check;
 mod demo;
 mod devices;
@@ -106,6 +107,9 @@ enum Command {
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
+    /// Certificates to try MQTT over TLS with
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
     /// Keys of the HTTP API, which are passwords of the broker too
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -175,6 +179,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
+        Command::Certs(command) => certs::run(command),
         Command::Keys(command) => keys::run(command, &loaded).await,
         Command::Roles(command) => roles::run(command, &loaded).await,
         Command::Tenants(command) => tenants::run(command, &loaded).await,

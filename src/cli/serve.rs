@@ -19,7 +19,14 @@ pub(super) async fn run(loaded: Loaded) -> Result<ExitCode, Failure> {
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     let show = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |a| a.to_string());
-    info!(mqtt = show(bridge.mqtt_addr), http = show(bridge.http_addr), "simbridge is ready");
+    info!(
+        mqtt = show(bridge.mqtt_addr),
+        mqtts = show(bridge.mqtt.tls),
+        ws = show(bridge.mqtt.websocket),
+        wss = show(bridge.mqtt.websocket_tls),
+        http = show(bridge.http_addr),
+        "simbridge is ready"
+    );
     signals.next().await;
     info!("stopping: what was received is being committed");
     exit_on_next_signal(signals);

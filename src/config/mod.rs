@@ -7,6 +7,7 @@ mod load;
 pub mod mqtt;
 mod sections;
 mod show;
+pub mod transport;
 
 pub use acl::AclConfig;
 pub use alerts::AlertsConfig;

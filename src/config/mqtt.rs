@@ -1,4 +1,4 @@
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -7,6 +7,7 @@ use crate::domain::TopicRuleError;
 use crate::ingest::topics::{TopicPatternError, UsageTopics};
 
 use super::acl::AclConfig;
+use super::transport::{self, TlsConfig, WebSocketConfig};
 
 /// The embedded MQTT broker: `[mqtt]`.
 ///
@@ -16,7 +17,8 @@ use super::acl::AclConfig;
 pub struct MqttConfig {
     /// Default true. Without it simbridge takes usage over HTTP or from another broker only.
     pub enabled: bool,
-    /// Default `127.0.0.1:1883`, so that nothing is reachable from the network before someone decides so.
+    /// Default `127.0.0.1:1883`, so that nothing is reachable from the network before someone decides so. Empty: MQTT
+    /// over TLS or WebSocket only.
     pub listen: String,
     /// Default false: a client must log in. True makes every client the default tenant, for trials on one machine.
     pub anonymous: bool,
@@ -89,6 +91,8 @@ pub struct MqttConfig {
     pub password_cache_entries: usize,
 
     pub acl: AclConfig,
+    pub tls: TlsConfig,
+    pub websocket: WebSocketConfig,
 }
 
 impl Default for MqttConfig {
@@ -130,6 +134,8 @@ impl Default for MqttConfig {
             password_cache_seconds: 60,
             password_cache_entries: 10_000,
             acl: AclConfig::default(),
+            tls: TlsConfig::default(),
+            websocket: WebSocketConfig::default(),
         }
     }
 }
@@ -137,8 +143,16 @@ impl Default for MqttConfig {
 /// What is wrong in `[mqtt]`.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MqttConfigError {
-    #[error("mqtt.listen: `{0}` is not an address and port such as 0.0.0.0:1883")]
-    Listen(String),
+    #[error("{key}: `{value}` is not an address and port such as 0.0.0.0:1883")]
+    Listen { key: &'static str, value: String },
+    #[error(
+        "mqtt.listen: must be set, or mqtt.tls.listen, mqtt.websocket.listen or mqtt.websocket.tls_listen"
+    )]
+    Nowhere,
+    #[error("{key}: must be set, because {needed_by} needs it")]
+    Missing { key: &'static str, needed_by: &'static str },
+    #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.client_ca_file is set")]
+    ClientCaUnused,
     #[error("mqtt.topics: {0}")]
     Topics(#[from] TopicPatternError),
     #[error("mqtt.acl.{name}: {fault}")]
@@ -151,7 +165,8 @@ impl MqttConfig {
     /// # Errors
     /// The first setting that cannot work, with what would.
     pub fn validate(&self) -> Result<(), MqttConfigError> {
-        self.listen_address()?;
+        self.validate_addresses()?;
+        transport::validate(&self.tls, &self.websocket)?;
         UsageTopics::parse(&self.topics)?;
         if let Some((name, fault)) = self.acl.fault() {
             return Err(MqttConfigError::Acl { name, fault });
@@ -174,6 +189,7 @@ impl MqttConfig {
             ("max_outbound_bytes", self.max_outbound_bytes as u64, 1024, 1 << 40),
             ("subscription_log_bytes", self.subscription_log_bytes as u64, 4096, 1 << 40),
             ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
+            ("websocket.max_handshake_bytes", self.websocket.max_handshake_bytes as u64, 1024, 65_536),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),
             ("acl.check_milliseconds", self.acl.check_milliseconds, 50, 60_000),
             ("login_failure_delay_milliseconds", self.login_failure_delay_milliseconds, 0, 10_000),
@@ -186,13 +202,31 @@ impl MqttConfig {
         Ok(())
     }
 
-    /// The address to listen on.
-    ///
-    /// # Errors
-    /// [`MqttConfigError::Listen`] when `listen` is neither an address nor a host that resolves.
-    pub fn listen_address(&self) -> Result<SocketAddr, MqttConfigError> {
-        let unusable = || MqttConfigError::Listen(self.listen.clone());
-        self.listen.to_socket_addrs().map_err(|_| unusable())?.next().ok_or_else(unusable)
+    /// Every setting that names a place to listen, with its key.
+    pub fn listeners(&self) -> [(&'static str, &str); 4] {
+        [
+            ("mqtt.listen", &self.listen),
+            ("mqtt.tls.listen", &self.tls.listen),
+            ("mqtt.websocket.listen", &self.websocket.listen),
+            ("mqtt.websocket.tls_listen", &self.websocket.tls_listen),
+        ]
+    }
+
+    /// Whether clients may come in over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.enabled && !(self.tls.listen.is_empty() && self.websocket.tls_listen.is_empty())
+    }
+
+    fn validate_addresses(&self) -> Result<(), MqttConfigError> {
+        let mut anywhere = !self.enabled;
+        for (key, value) in self.listeners().into_iter().filter(|(_, value)| !value.is_empty()) {
+            let resolves = value.to_socket_addrs().is_ok_and(|mut found| found.next().is_some());
+            if !resolves {
+                return Err(MqttConfigError::Listen { key, value: value.into() });
+            }
+            anywhere = true;
+        }
+        if anywhere { Ok(()) } else { Err(MqttConfigError::Nowhere) }
     }
 }
 
@@ -204,7 +238,7 @@ mod tests {
     fn the_defaults_are_valid_and_listen_on_this_machine_only() {
         let config = MqttConfig::default();
         assert_eq!(config.validate(), Ok(()));
-        assert!(config.listen_address().unwrap().ip().is_loopback());
+        assert_eq!(config.listeners().map(|(_, listen)| listen), ["127.0.0.1:1883", "", "", ""]);
         assert!(!config.anonymous);
     }
 
@@ -218,7 +252,11 @@ mod tests {
     #[test]
     fn a_setting_that_cannot_work_is_named() {
         let listen = MqttConfig { listen: "1883".into(), ..MqttConfig::default() };
-        assert_eq!(listen.validate(), Err(MqttConfigError::Listen("1883".into())));
+        let refused = MqttConfigError::Listen { key: "mqtt.listen", value: "1883".into() };
+        assert_eq!(listen.validate(), Err(refused));
+        let nowhere = MqttConfig { listen: String::new(), ..MqttConfig::default() };
+        assert_eq!(nowhere.validate(), Err(MqttConfigError::Nowhere));
+        assert_eq!(MqttConfig { enabled: false, ..nowhere }.validate(), Ok(()));
         let window = MqttConfig { receive_maximum: 0, ..MqttConfig::default() };
         assert_eq!(
             window.validate().unwrap_err().to_string(),

@@ -7,13 +7,17 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::PATIENCE;
 use super::database::TestDatabase;
+use super::{PATIENCE, eventually};
 
 /// The real program, running `serve`. Killed when dropped.
 pub(crate) struct BridgeProcess {
     child: Child,
     pub(crate) mqtt: SocketAddr,
+    /// MQTT over TLS, over WebSocket, over WebSocket and TLS, as far as they are on.
+    pub(crate) mqtts: Option<SocketAddr>,
+    pub(crate) ws: Option<SocketAddr>,
+    pub(crate) wss: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -27,6 +31,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) anonymous: bool,
     /// As `RUST_LOG`.
     pub(crate) log: String,
+    /// Further settings: key, such as `mqtt.tls.listen`, and value.
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 impl BridgeOptions {
@@ -36,7 +42,13 @@ impl BridgeOptions {
             mqtt: "127.0.0.1:0".into(),
             anonymous: true,
             log: "info".into(),
+            settings: Vec::new(),
         }
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
+        self.settings.push((key.into(), value.into()));
+        self
     }
 }
 
@@ -46,6 +58,11 @@ pub(crate) fn simbridge() -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
+}
+
+/// The variable of the environment that stands for a key.
+pub(crate) fn variable(key: &str) -> String {
+    format!("SIMBRIDGE__{}", key.replace('.', "__").to_uppercase())
 }
 
 /// Runs a command on a database: exit code, standard output, standard error.
@@ -80,6 +97,9 @@ impl BridgeProcess {
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        for (key, value) in &options.settings {
+            command.env(variable(key), value);
+        }
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -89,20 +109,24 @@ impl BridgeProcess {
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
                 if event["message"] == "simbridge is ready" {
                     let address = |field: &str| event[field].as_str()?.parse().ok();
-                    return address("mqtt").zip(address("http"));
+                    // Nobody listens at port 0.
+                    let off = (event["mqtt"] == "off").then_some(SocketAddr::from(([127, 0, 0, 1], 0)));
+                    let (mqtt, http) = address("mqtt").or(off).zip(address("http"))?;
+                    return Some((mqtt, http, ["mqtts", "ws", "wss"].map(address)));
                 }
             }
             None
         };
         let ready = tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
-        let (mqtt, http) = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", log.lock()));
+        let (mqtt, http, [mqtts, ws, wss]) =
+            ready.unwrap_or_else(|| panic!("it did not start: {:#?}", log.lock()));
         let kept = log.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 kept.lock().expect("no panic").push(line);
             }
         });
-        Self { child, mqtt, http, log }
+        Self { child, mqtt, mqtts, ws, wss, http, log }
     }
 
     /// SIGKILL, as the kernel or an operator does it.
@@ -159,5 +183,10 @@ impl BridgeProcess {
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn metric_becomes(&self, name: &str, value: f64) {
+        eventually(name, async || (self.metric(name).await == value).then_some(())).await;
     }
 }

@@ -2,14 +2,17 @@
 
 pub(crate) mod api;
 pub(crate) mod bridge;
+pub(crate) mod certificates;
 pub(crate) mod database;
 pub(crate) mod durable;
 pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod mqtt;
+pub(crate) mod packets;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod websocket;
 
 use std::time::Duration;
 

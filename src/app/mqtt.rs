@@ -1,0 +1,103 @@
+//! Where the embedded broker listens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Readiness;
+use crate::broker::metrics::BrokerMetrics;
+use crate::broker::tls::{Tls, reload_at_hangups};
+use crate::broker::{Broker, Door};
+use crate::config::mqtt::MqttConfig;
+use crate::shutdown::{Hangups, vital};
+
+use super::{StartError, listen};
+
+/// Where clients find the broker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MqttAddresses {
+    pub tcp: Option<SocketAddr>,
+    pub tls: Option<SocketAddr>,
+    pub websocket: Option<SocketAddr>,
+    pub websocket_tls: Option<SocketAddr>,
+}
+
+/// The broker's sockets, bound and not served yet.
+pub(super) struct Entrances {
+    doors: [Option<Door>; 4],
+    /// With what tells that the certificates are to be read again.
+    tls: Option<(Arc<Tls>, Hangups)>,
+}
+
+impl Entrances {
+    /// `None` without a broker. In the demo everybody may come in from everywhere, as `open` says.
+    pub(super) async fn open(config: &MqttConfig, open: bool) -> Result<Option<Self>, StartError> {
+        if !config.enabled {
+            return Ok(None);
+        }
+        let mut listening = config.listeners().into_iter().filter(|(_, listen)| !listen.is_empty());
+        if config.anonymous && !open && !listening.all(|(_, listen)| is_loopback(listen)) {
+            return Err(StartError::Refused(
+                "mqtt.anonymous is for this machine alone: let mqtt.listen, and what else listens, be loopback addresses, or add users with `simbridge devices add`",
+            ));
+        }
+        let tls = match config.is_encrypted() {
+            true => Some((Arc::new(Tls::load(&config.tls)?), Hangups::new().map_err(StartError::Signals)?)),
+            false => None,
+        };
+        let certificate = || tls.as_ref().map(|(tls, _)| tls.clone());
+        let everybody = ["*".to_owned()];
+        let origins = if open { &everybody } else { &config.websocket.origins[..] };
+        let bind =
+            async |what, address: &str, setting| listen(what, !address.is_empty(), address, setting).await;
+        let tcp = bind("MQTT", &config.listen, "--mqtt-addr").await?;
+        let encrypted = bind("MQTT over TLS", &config.tls.listen, "mqtt.tls.listen").await?;
+        let websocket = &config.websocket;
+        let ws = bind("MQTT over WebSocket", &websocket.listen, "mqtt.websocket.listen").await?;
+        let wss = "MQTT over WebSocket and TLS";
+        let wss = bind(wss, &websocket.tls_listen, "mqtt.websocket.tls_listen").await?;
+        let doors = [
+            tcp.map(|listener| Door::mqtt(listener, None)),
+            encrypted.map(|listener| Door::mqtt(listener, certificate())),
+            ws.map(|listener| Door::websocket(listener, None, origins)),
+            wss.map(|listener| Door::websocket(listener, certificate(), origins)),
+        ];
+        Ok(Some(Self { doors, tls }))
+    }
+
+    pub(super) fn addresses(&self) -> MqttAddresses {
+        let [tcp, tls, websocket, websocket_tls] =
+            self.doors.each_ref().map(|door| door.as_ref().and_then(Door::address));
+        MqttAddresses { tcp, tls, websocket, websocket_tls }
+    }
+
+    /// Runs `broker` behind these doors until `soft` and everything is answered, or `hard`.
+    pub(super) fn spawn(
+        self,
+        broker: Broker,
+        metrics: &Arc<BrokerMetrics>,
+        readiness: Arc<Readiness>,
+        tasks: &TaskTracker,
+        soft: &CancellationToken,
+        hard: &CancellationToken,
+    ) {
+        if let Some((tls, hangups)) = self.tls {
+            let reloading = reload_at_hangups(tls, metrics.clone(), hangups, soft.clone());
+            tasks.spawn(vital("certificates", reloading));
+        }
+        let (soft, hard) = (soft.clone(), hard.clone());
+        let doors = self.doors.into_iter().flatten().collect();
+        tasks.spawn(vital("broker", async move {
+            broker.run(doors, soft, hard).await;
+            readiness.broker_runs.store(false, Ordering::Relaxed);
+        }));
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        || address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost")
+}
