@@ -25,6 +25,8 @@ async fn still_serves(broker: &mut TestBroker) {
 
 /// Defect P5 of stock rumqttd: a client that is blocked on writing is taken over, the new one leaves, the old one goes on reading,
 /// and the router is dead.
+///
+/// Catches a write that a take-over does not end.
 #[tokio::test]
 async fn a_client_that_was_taken_over_while_it_did_not_read_may_read_again() {
     let mut broker = TestBroker::start().await;
@@ -50,6 +52,8 @@ async fn a_client_that_was_taken_over_while_it_did_not_read_may_read_again() {
 }
 
 /// Defect P8 of stock rumqttd: a QoS 2 PUBLISH that is sent again before its PUBREL is delivered again.
+///
+/// Catches a PUBLISH that is taken without a look at what was received.
 #[tokio::test]
 async fn a_qos_2_message_that_is_sent_again_is_delivered_once() {
     for v5 in [false, true] {
@@ -78,6 +82,8 @@ async fn a_qos_2_message_that_is_sent_again_is_delivered_once() {
 }
 
 /// Defect P9 of stock rumqttd: between PUBREC and PUBREL the client connects anew; the message is lost and the client is closed.
+///
+/// Catches a session that leaves behind what it has received.
 #[tokio::test]
 async fn a_qos_2_message_is_released_on_the_next_connection() {
     for v5 in [false, true] {
@@ -106,6 +112,8 @@ async fn a_qos_2_message_is_released_on_the_next_connection() {
 }
 
 /// Defect B8 of stock rumqttd: a subscriber that acknowledges in another order is closed.
+///
+/// Catches a window that opens at its front only.
 #[tokio::test]
 async fn a_subscriber_may_acknowledge_in_any_order() {
     for v5 in [false, true] {
@@ -155,6 +163,8 @@ async fn a_subscriber_may_acknowledge_in_any_order() {
 }
 
 /// Defect of stock rumqttd: the memory for each distinct topic, filter and client identifier is never freed.
+///
+/// Catches numbers of filters that are not given out again.
 #[tokio::test]
 async fn topics_filters_and_client_identifiers_leave_nothing_behind() {
     let mut broker = TestBroker::start().await;

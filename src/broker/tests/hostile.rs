@@ -202,7 +202,7 @@ async fn packets_in_pieces_are_put_together() {
     assert_eq!(client.puback().await, 1);
 }
 
-/// Catches a connection that keeps something for every identifier that is never released.
+/// Catches a session that keeps every identifier that is never released.
 #[tokio::test]
 async fn a_client_that_never_releases_its_qos_2_messages_is_stopped_and_may_release_them_later() {
     let mut broker = TestBroker::start().await;
