@@ -2,6 +2,7 @@
 
 mod database;
 mod maintenance;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::reconcile;
 use crate::rollup;
 use crate::shutdown::vital;
+use crate::source::mqtt::SourceFault;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
@@ -48,6 +50,8 @@ pub enum StartError {
     Migration(#[from] MigrationError),
     #[error("{0}")]
     Refused(&'static str),
+    #[error("source.mqtt `{name}`: {fault}")]
+    Source { name: String, fault: SourceFault },
     #[error(transparent)]
     Hash(#[from] HashError),
 }
@@ -58,7 +62,7 @@ impl StartError {
         match self {
             Self::Listen { .. } => 69,
             Self::Embedded(error) if error.is_unavailable() => 69,
-            Self::Embedded(_) | Self::Refused(_) => 78,
+            Self::Embedded(_) | Self::Refused(_) | Self::Source { .. } => 78,
             Self::Store(error)
             | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
                 store_exit_code(error)
@@ -161,17 +165,15 @@ impl Bridge {
             &hard,
         );
         metrics.watch_queue(queue.gauge());
+        sources::start(config, options.clock, &store, &metrics, &queue, &intake_tasks, [&soft, &hard])
+            .await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let [mqtt_addr, http_addr] = [&mqtt, &http].map(|on| on.as_ref().and_then(|on| on.local_addr().ok()));
         let mut publisher = None;
         if let Some(listener) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone())?;
             publisher = Some(broker.publisher());
-            let (soft, hard, readiness) = (soft.clone(), hard.clone(), readiness.clone());
-            intake_tasks.spawn(vital("broker", async move {
-                broker.run(listener, soft, hard).await;
-                readiness.broker_runs.store(false, Ordering::Relaxed);
-            }));
+            spawn_broker(broker, listener, &readiness, &intake_tasks, [&soft, &hard]);
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
@@ -324,6 +326,21 @@ fn broker(
         clock: options.clock,
         metrics: metrics.broker.clone(),
     }))
+}
+
+fn spawn_broker(
+    broker: Broker,
+    listener: TcpListener,
+    readiness: &Arc<api::Readiness>,
+    tasks: &TaskTracker,
+    stops: [&CancellationToken; 2],
+) {
+    let readiness = readiness.clone();
+    let [soft, hard] = stops.map(CancellationToken::clone);
+    tasks.spawn(vital("broker", async move {
+        broker.run(listener, soft, hard).await;
+        readiness.broker_runs.store(false, Ordering::Relaxed);
+    }));
 }
 
 fn spawn_http(

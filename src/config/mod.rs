@@ -6,8 +6,10 @@ mod load;
 pub mod mqtt;
 mod sections;
 mod show;
+mod source;
 
 pub use alerts::AlertsConfig;
 pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
 pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};
+pub use source::{MqttSourceConfig, SourceConfig};

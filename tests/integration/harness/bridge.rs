@@ -27,6 +27,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) anonymous: bool,
     /// As `RUST_LOG`.
     pub(crate) log: String,
+    /// Further variables, such as `SIMBRIDGE__SOURCE__MQTT`.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 impl BridgeOptions {
@@ -36,6 +38,7 @@ impl BridgeOptions {
             mqtt: "127.0.0.1:0".into(),
             anonymous: true,
             log: "info".into(),
+            env: Vec::new(),
         }
     }
 }
@@ -74,6 +77,7 @@ impl BridgeProcess {
             .env("DATABASE_URL", &options.database_url)
             .env("RUST_LOG", &options.log)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
+            .envs(options.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -84,7 +88,10 @@ impl BridgeProcess {
                 log.lock().expect("no panic").push(line.clone());
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
                 if event["message"] == "simbridge is ready" {
-                    let address = |field: &str| event[field].as_str()?.parse().ok();
+                    let address = |field: &str| match event[field].as_str()? {
+                        "off" => Some(SocketAddr::from(([0, 0, 0, 0], 0))),
+                        address => address.parse().ok(),
+                    };
                     return address("mqtt").zip(address("http"));
                 }
             }
@@ -107,8 +114,13 @@ impl BridgeProcess {
     }
 
     /// SIGTERM; returns the exit code.
-    pub(crate) async fn terminate(mut self) -> Option<i32> {
+    pub(crate) async fn terminate(self) -> Option<i32> {
         self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.ended().await
+    }
+
+    /// Waits for its end; returns the exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time");
         status.expect("it can be waited for").code()
     }

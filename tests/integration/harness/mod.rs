@@ -6,6 +6,7 @@ pub(crate) mod database;
 pub(crate) mod durable;
 pub(crate) mod fleet;
 pub(crate) mod history;
+pub(crate) mod mosquitto;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod server;
