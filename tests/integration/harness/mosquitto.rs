@@ -86,6 +86,12 @@ impl Mosquitto {
         std::fs::remove_file(self.directory.path().join("mosquitto.db")).expect("it was saved");
     }
 
+    /// Waits until what it acknowledged before is on disk: it saves at the end of each turn of its loop, and this message takes
+    /// later turns.
+    pub(crate) async fn has_saved(&self) {
+        self.publish("probe", "saved?").await;
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
