@@ -60,8 +60,7 @@ async fn assert_all_arrived(database: &TestDatabase, ledger: &LedgerSummary) {
     database.assert_reconciled().await;
 }
 
-/// Catches an orphaned share (a client id that changes with the process), messages that nobody acknowledges, and
-/// acknowledgements before COMMIT.
+/// Catches an orphaned share (a client id that changes with the process) and messages that nobody acknowledges.
 ///
 /// mosquitto 2.0.11 forgets shared subscriptions when it restarts, although it says that the session is present: what is
 /// published before the instances have subscribed again reaches nobody. So it is restarted while nothing is published.
@@ -119,7 +118,7 @@ async fn instances_that_share_are_killed_in_turn_and_nothing_is_lost() {
     }
 }
 
-/// Catches a source that does not come back, or comes back deaf, and acknowledgements that reach a later connection.
+/// Catches a source that does not come back, or comes back deaf.
 ///
 /// mosquitto saves what changed after it sent its PUBACKs, so a kill -9 under load can lose what it acknowledged a moment ago,
 /// whoever subscribes. It is killed when all is saved, while messages wait here for their COMMIT; and under load it is ended

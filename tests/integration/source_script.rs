@@ -6,11 +6,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::harness::bridge::BridgeProcess;
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::mosquitto::subscribed_to;
-use crate::harness::pipeline::record;
+use crate::harness::pipeline::{TestPipeline, record};
+use crate::harness::server::connect;
 use crate::harness::{PATIENCE, eventually};
 
 const ICCID: &str = "8941000000000000001";
-const TOPIC: &str = "simportal/sims/8941000000000000001/usage";
+const OTHER: &str = "8941000000000000002";
 
 const CONNECT: u8 = 0x10;
 const PUBACK: u8 = 0x40;
@@ -74,12 +75,15 @@ impl Peer {
     }
 }
 
-fn publish(pkid: u16, payload: &str) -> Vec<u8> {
-    let mut rest = vec![0, TOPIC.len() as u8];
-    rest.extend_from_slice(TOPIC.as_bytes());
-    rest.extend_from_slice(&pkid.to_be_bytes());
+/// At QoS 1, or QoS 0 when there is no packet id.
+fn publish(iccid: &str, pkid: Option<u16>, payload: &str) -> Vec<u8> {
+    let topic = format!("simportal/sims/{iccid}/usage");
+    let mut rest = vec![0, topic.len() as u8];
+    rest.extend_from_slice(topic.as_bytes());
+    rest.extend(pkid.into_iter().flat_map(u16::to_be_bytes));
     rest.extend_from_slice(payload.as_bytes());
-    let mut packet = vec![0x32, (rest.len() % 128) as u8 | 0x80, (rest.len() / 128) as u8];
+    let first = if pkid.is_some() { 0x32 } else { 0x30 };
+    let mut packet = vec![first, (rest.len() % 128) as u8 | 0x80, (rest.len() / 128) as u8];
     packet.extend_from_slice(&rest);
     packet
 }
@@ -91,40 +95,77 @@ async fn start(database: &TestDatabase, listener: &TcpListener) -> BridgeProcess
 }
 
 /// Catches acknowledgements of an earlier connection on a later one, whose session gave the packet id to another message:
-/// that would be acknowledged before its COMMIT. Also what was read with an error and is delivered by the library later.
+/// that would be acknowledged before its COMMIT.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_never_reaches_a_later_connection() {
+    let database = TestDatabase::new().await;
+    database.import(&[sim(ICCID), sim(OTHER)]).await;
+    let pipeline = TestPipeline::start(&database.store);
+    for iccid in [ICCID, OTHER] {
+        pipeline.one(iccid, record("makes the cycle", 0, 1, 1)).await;
+    }
+    pipeline.finish().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let bridge = start(&database, &listener).await;
+    let reaches = async |name: &str, value: f64| {
+        eventually(name, async || (bridge.metric(name).await == value).then_some(())).await;
+    };
+    let received = "simbridge_source_messages_received_total";
+    let acknowledged = "simbridge_source_messages_acknowledged_total";
+
+    // The first message waits for one lock, the second one, under the same packet id, for another.
+    let other = connect(&database.another_config()).await;
+    // A transaction sees the activity as it was when it looked first.
+    let watch = connect(&database.another_config()).await;
+    let hold = format!("BEGIN; SELECT 1 FROM usage_cycles WHERE iccid = '{OTHER}' FOR UPDATE");
+    other.batch_execute(&hold).await.expect("the cycle is there");
+    database.run("BEGIN; LOCK TABLE usage_records IN EXCLUSIVE MODE").await;
+    let mut first = Peer::subscribed(&listener, false, 1).await;
+    first.send(&publish(ICCID, Some(1), &record("a", 0, 1, 1))).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock' AND query LIKE '%INTO usage_records%'";
+    eventually("it is being written", async || (number(&watch, waiting).await == 1).then_some(())).await;
+    drop(first);
+    let mut second = Peer::subscribed(&listener, false, 1).await;
+    second.send(&publish(OTHER, Some(1), &record("b", 0, 1, 1))).await;
+    reaches(received, 2.0).await;
+    eventually("both are being written", async || (number(&watch, waiting).await == 2).then_some(())).await;
+    database.run("ROLLBACK").await;
+    reaches("simbridge_records_stored_total", 1.0).await;
+    // Each of these takes the connection's task through its loop once more.
+    for n in 3..=6 {
+        second.send(&publish(ICCID, None, &record(&format!("c-{n}"), 0, 1, 1))).await;
+        reaches(received, f64::from(n)).await;
+    }
+    assert_eq!(bridge.metric(acknowledged).await, 0.0, "acknowledged before COMMIT");
+    other.batch_execute("ROLLBACK").await.expect("it was held");
+    let (kind, rest) = second.packet().await;
+    assert_eq!((kind, rest), (PUBACK, vec![0, 1]));
+    assert_eq!(database.number("SELECT count(*) FROM usage_records WHERE record_id = 'b'").await, 1);
+    assert_eq!(bridge.metric("simbridge_source_sessions_lost_total").await, 1.0);
+    bridge.kill().await;
+}
+
+async fn number(client: &tokio_postgres::Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.expect("the query is valid").get(0)
+}
+
+/// Catches what was read together with an error and is shown after the next CONNACK: its packet id is no longer its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_with_an_error_is_not_answered_on_the_next_connection() {
     let database = TestDatabase::new().await;
     database.import(&[sim(ICCID)]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let bridge = start(&database, &listener).await;
-    let received = "simbridge_source_messages_received_total";
-
     let mut first = Peer::subscribed(&listener, false, 1).await;
-    database.run("BEGIN; LOCK TABLE usage_records IN EXCLUSIVE MODE").await;
-    first.send(&publish(1, &record("a", 0, 1, 1))).await;
-    eventually("it is received", async || (bridge.metric(received).await == 1.0).then_some(())).await;
     // In one segment: two messages and what no broker sends.
-    let segment =
-        [publish(2, &record("b", 0, 1, 1)), publish(3, &record("c", 0, 1, 1)), vec![0xf0, 0]].concat();
-    first.send(&segment).await;
-
-    let mut second = Peer::subscribed(&listener, false, 1).await;
-    drop(first);
-    second.send(&publish(1, &record("d", 0, 1, 1))).await;
-    eventually("it is received", async || {
-        (bridge.metric("simbridge_source_unacknowledged_messages").await >= 1.0).then_some(())
-    })
-    .await;
-    database.run("ROLLBACK").await;
-    let (kind, rest) = second.packet().await;
-    assert_eq!((kind, rest), (PUBACK, vec![0, 1]));
-    second.send(&publish(2, &record("e", 0, 1, 1))).await;
-    let (kind, rest) = second.packet().await;
-    assert_eq!((kind, rest), (PUBACK, vec![0, 2]), "one answer for each message of this connection");
-    let stored = database.rows("SELECT record_id FROM usage_records ORDER BY record_id").await;
-    assert!(["a", "d", "e"].iter().all(|id| stored.contains(&(*id).to_owned())), "{stored:?}");
-    assert_eq!(bridge.metric("simbridge_source_sessions_lost_total").await, 1.0);
+    let of = |pkid: u16, id: &str| publish(ICCID, Some(pkid), &record(id, 0, 1, 1));
+    first.send(&[of(7, "a"), of(8, "b"), vec![0xf0, 0]].concat()).await;
+    let mut second = Peer::subscribed(&listener, true, 1).await;
+    second.send(&of(9, "c")).await;
+    assert_eq!(second.packet().await, (PUBACK, vec![0, 9]));
+    second.send(&of(7, "a")).await;
+    assert_eq!(second.packet().await, (PUBACK, vec![0, 7]));
     bridge.kill().await;
 }
 
@@ -161,8 +202,9 @@ async fn acknowledgements_leave_in_the_order_of_the_messages() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let bridge = start(&database, &listener).await;
     let mut peer = Peer::subscribed(&listener, false, 1).await;
-    let messages: Vec<u8> =
-        (1..=500_u16).flat_map(|pkid| publish(pkid, &record(&format!("r-{pkid}"), 0, 1, 1))).collect();
+    let messages: Vec<u8> = (1..=500_u16)
+        .flat_map(|pkid| publish(ICCID, Some(pkid), &record(&format!("r-{pkid}"), 0, 1, 1)))
+        .collect();
     peer.send(&messages).await;
     for pkid in 1..=500_u16 {
         let (kind, rest) = peer.packet().await;

@@ -113,7 +113,7 @@ impl Connection<'_> {
                             }
                         }
                         () = sleep_until(patience), if may_read => {
-                            return Err(WireError::Silent);
+                            return Err(self.silence());
                         }
                     }
                     self.acknowledge();
@@ -136,6 +136,14 @@ impl Connection<'_> {
             Some(asked) => asked + 2 * connect,
             None if !self.connected => self.heard_at + 2 * connect,
             None => self.heard_at + 2 * keep_alive + connect,
+        }
+    }
+
+    fn silence(&self) -> WireError {
+        match self.asked_at {
+            Some(_) => WireError::NotGranted("no answer in time".into()),
+            None if !self.connected => WireError::Timeout,
+            None => WireError::Silent,
         }
     }
 

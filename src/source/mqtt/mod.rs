@@ -132,7 +132,7 @@ impl MqttSource {
             let ended = Box::pin(connection::run(self, queue, soft)).await;
             let stood = ended.subscribed_at.map(|at| at.elapsed());
             let Some(cause) = ended.cause else { return };
-            let text = cause.to_string();
+            let text = printable(&cause.to_string());
             outage = Some(Outage::mention(outage.filter(|_| stood.is_none()), &text, self.state.name()));
             self.state.failed(text);
             let delay = backoff.next_delay(stood.unwrap_or_default());
@@ -166,14 +166,14 @@ impl Outage {
         match before {
             Some(same) if same.text == text && now - same.mentioned < REMIND_EVERY => same,
             _ => {
-                warn!(source, error = printable(text), "not subscribed; will try again");
+                warn!(source, error = text, "not subscribed; will try again");
                 Self { mentioned: now, text: text.into() }
             }
         }
     }
 }
 
-/// For the log: what others wrote, without control characters.
+/// For the log: what others wrote, without control characters and bounded.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

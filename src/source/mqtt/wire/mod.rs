@@ -60,6 +60,8 @@ pub(super) enum WireError {
     Refused(String),
     #[error("no answer in time")]
     Timeout,
+    #[error("what answers there does not accept the connection as a broker does")]
+    NotConnAck,
     #[error("a message is larger than max_packet_bytes")]
     TooLarge,
     #[error("the broker closed the connection")]

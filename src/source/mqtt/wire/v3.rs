@@ -83,6 +83,8 @@ fn error(error: ConnectionError) -> WireError {
             other => WireError::Other(words(other)),
         },
         ConnectionError::Io(cause) => WireError::Other(words(cause)),
+        // Its text would show the packet.
+        ConnectionError::NotConnAck(_) => WireError::NotConnAck,
         other => WireError::Other(words(other)),
     }
 }
