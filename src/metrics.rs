@@ -12,6 +12,7 @@ use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::QueueGauge;
 use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
+use crate::source::metrics::SourceMetrics;
 
 /// What was given up because it is old.
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ pub struct Metrics {
     registry: Registry,
     pub ingest: Arc<IngestMetrics>,
     pub broker: Arc<BrokerMetrics>,
+    pub sources: SourceMetrics,
     pub rollup: Arc<RollupMetrics>,
     pub reconcile: Arc<ReconcileMetrics>,
     pub retention: RetentionMetrics,
@@ -68,6 +70,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("simbridge");
         let ingest = Arc::new(IngestMetrics::default());
         let broker = Arc::new(BrokerMetrics::default());
+        let sources = SourceMetrics::default();
         let rollup = Arc::new(RollupMetrics::default());
         let reconcile = Arc::new(ReconcileMetrics::default());
         let retention = RetentionMetrics::default();
@@ -77,6 +80,7 @@ impl Metrics {
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         ingest.register(&mut registry);
         broker.register(&mut registry);
+        sources.register(&mut registry);
         rollup.register(&mut registry);
         reconcile.register(&mut registry);
         retention.register(&mut registry);
@@ -91,6 +95,7 @@ impl Metrics {
             registry,
             ingest,
             broker,
+            sources,
             rollup,
             reconcile,
             retention,
@@ -106,10 +111,15 @@ impl Metrics {
         self.queue.set(queue).ok();
     }
 
+    /// Messages that wait for a writer.
+    pub(crate) fn queue_depth(&self) -> usize {
+        self.queue.get().map_or(0, QueueGauge::depth)
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
-        let depth = self.queue.get().map_or(0, QueueGauge::depth);
-        self.queue_messages.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        self.queue_messages.set(i64::try_from(self.queue_depth()).unwrap_or(i64::MAX));
+        self.sources.refresh();
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text

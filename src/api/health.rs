@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -42,6 +42,20 @@ impl Readiness {
         Self { store, database, broker_wanted, broker_runs, stopping, asked }
     }
 
+    /// Traffic is welcome when all of them hold.
+    pub(super) async fn checks(&self) -> [Check; 4] {
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        let broker = !self.broker_wanted || self.broker_runs.load(Ordering::Relaxed);
+        let holds = |holds: bool, problem| if holds { Ok(()) } else { Err(problem) };
+        [
+            ("broker", holds(broker, "the embedded broker does not run")),
+            ("database", self.database_answers().await),
+            // The program does not start with any other schema than its own.
+            ("migrations", Ok(())),
+            ("running", holds(!stopping, "the program is stopping")),
+        ]
+    }
+
     async fn database_answers(&self) -> Result<(), &'static str> {
         if !self.database.is_working() {
             return Err("batches cannot be committed; messages wait and are not acknowledged");
@@ -62,6 +76,9 @@ impl Readiness {
         answer
     }
 }
+
+/// A check by its name, with what is wrong.
+pub(super) type Check = (&'static str, Result<(), &'static str>);
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(api_health)).routes(routes!(health))
@@ -136,24 +153,18 @@ pub(super) async fn healthz() -> Json<Value> {
 
 /// 200 when new traffic is welcome, else 503; each check by its name.
 pub(super) async fn readyz(State(state): State<ApiState>) -> (StatusCode, Json<Value>) {
-    let readiness = &state.readiness;
-    let stopping = readiness.stopping.load(Ordering::Relaxed);
-    let broker = !readiness.broker_wanted || readiness.broker_runs.load(Ordering::Relaxed);
-    let database = readiness.database_answers().await;
-    let ready = !stopping && broker && database.is_ok();
-    let check = |result: Result<(), &str>| match result {
-        Ok(()) => json!({"ok": true}),
-        Err(problem) => json!({"ok": false, "problem": problem}),
-    };
+    let checks = state.readiness.checks().await;
+    let ready = checks.iter().all(|(_, result)| result.is_ok());
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },
-        "checks": {
-            "broker": check(if broker { Ok(()) } else { Err("the embedded broker does not run") }),
-            "database": check(database),
-            // The program does not start with any other schema than its own.
-            "migrations": check(Ok(())),
-            "running": check(if stopping { Err("the program is stopping") } else { Ok(()) }),
-        },
+        "checks": checks.into_iter().map(|(name, result)| (name.to_owned(), shown(result))).collect::<Map<_, _>>(),
     });
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+fn shown(result: Result<(), &'static str>) -> Value {
+    match result {
+        Ok(()) => json!({"ok": true}),
+        Err(problem) => json!({"ok": false, "problem": problem}),
+    }
 }

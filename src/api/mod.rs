@@ -24,6 +24,7 @@ mod server;
 mod sessions;
 mod sims;
 mod start_page;
+mod status;
 mod strangers;
 mod usage;
 
@@ -205,6 +206,7 @@ fn router(config: &HttpConfig, state: ApiState) -> Router {
         .route("/", get(start_page::show))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/statusz", get(status::statusz))
         .route("/metrics", get(metrics))
         .route("/docs", get(move || std::future::ready(docs::show(&page))))
         .route("/openapi.json", get(move || std::future::ready(openapi::show(&document))))

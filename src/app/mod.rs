@@ -5,12 +5,14 @@ mod logins;
 mod maintenance;
 mod mqtt;
 mod retained;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::reconcile;
 use crate::rollup;
 use crate::shutdown::vital;
+use crate::source::mqtt::SourceFault;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
@@ -55,6 +58,8 @@ pub enum StartError {
     Migration(#[from] MigrationError),
     #[error("{0}")]
     Refused(&'static str),
+    #[error("source.mqtt `{name}`: {fault}")]
+    Source { name: String, fault: SourceFault },
     #[error(transparent)]
     Hash(#[from] HashError),
     #[error(transparent)]
@@ -69,7 +74,7 @@ impl StartError {
         match self {
             Self::Listen { .. } | Self::Signals(_) => 69,
             Self::Embedded(error) if error.is_unavailable() => 69,
-            Self::Embedded(_) | Self::Refused(_) | Self::Tls(_) => 78,
+            Self::Embedded(_) | Self::Refused(_) | Self::Source { .. } | Self::Tls(_) => 78,
             Self::Store(error)
             | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
                 store_exit_code(error)
@@ -149,9 +154,7 @@ impl Bridge {
         http: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         let (store, now) = (database.store.clone(), options.clock.now());
-        store.migrate().await?;
-        store.ensure_partitions(now, config.ingest.max_age_days.into()).await?;
-        store.roll_cycles(now).await?;
+        prepare(&store, now, config.ingest.max_age_days.into()).await?;
 
         let metrics = Arc::new(Metrics::new());
         let state = DatabaseState::default();
@@ -168,6 +171,8 @@ impl Bridge {
             &hard,
         );
         metrics.watch_queue(queue.gauge());
+        sources::start(config, options.clock, &store, &metrics, &queue, &intake_tasks, [&soft, &hard])
+            .await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let addresses = mqtt.as_ref().map(Entrances::addresses).unwrap_or_default();
         let (mqtt_addr, http_addr) = (addresses.tcp, http.as_ref().and_then(|on| on.local_addr().ok()));
@@ -246,6 +251,14 @@ impl Bridge {
         }
         info!("stopped");
     }
+}
+
+/// What a batch relies on.
+async fn prepare(store: &Store, now: DateTime<Utc>, max_age_days: u64) -> Result<(), StartError> {
+    store.migrate().await?;
+    store.ensure_partitions(now, max_age_days).await?;
+    store.roll_cycles(now).await?;
+    Ok(())
 }
 
 async fn listen(

@@ -84,6 +84,10 @@ impl Default for BrokerMetrics {
 }
 
 impl BrokerMetrics {
+    pub(crate) fn open_connections(&self) -> i64 {
+        self.connections.get()
+    }
+
     /// Names follow `simbridge_<what>_<unit>`; the registry adds the prefix and `_total`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("mqtt_connections_open", "Connections open", self.connections.clone());

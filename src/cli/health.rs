@@ -15,6 +15,13 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// For container health checks: images need no HTTP client of their own.
 pub(super) async fn run(loaded: &Loaded) -> Result<ExitCode, Failure> {
+    let (ready, body) = get(loaded, "/readyz").await?;
+    println!("{body}");
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(69) })
+}
+
+/// Asks the instance that runs with this configuration: whether the answer was 200, and its body.
+pub(super) async fn get(loaded: &Loaded, path: &str) -> Result<(bool, String), Failure> {
     let address: SocketAddr = loaded
         .config
         .http
@@ -22,14 +29,13 @@ pub(super) async fn run(loaded: &Loaded) -> Result<ExitCode, Failure> {
         .parse()
         .map_err(|_| Failure::new(78, "http.listen must be an address and port"))?;
     let address = reachable(address);
-    let answer = match tokio::time::timeout(PATIENCE, ask(address)).await {
+    let answer = match tokio::time::timeout(PATIENCE, ask(address, path)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(Failure::new(69, format!("http://{address}/readyz: {error}"))),
-        Err(_) => return Err(Failure::new(69, format!("http://{address}/readyz does not answer"))),
+        Ok(Err(error)) => return Err(Failure::new(69, format!("http://{address}{path}: {error}"))),
+        Err(_) => return Err(Failure::new(69, format!("http://{address}{path} does not answer"))),
     };
-    let ready = answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200");
-    println!("{}", answer.rsplit("\r\n\r\n").next().unwrap_or_default());
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::from(69) })
+    let fine = answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200");
+    Ok((fine, answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()))
 }
 
 /// 0.0.0.0 is an address to listen on, not to connect to.
@@ -42,10 +48,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn ask(address: SocketAddr) -> std::io::Result<String> {
+async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(address).await?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
-    let request = format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     socket.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;

@@ -22,6 +22,7 @@ mod sim_move;
 mod sim_report;
 mod sim_sync;
 mod sims;
+mod status;
 mod table;
 mod tenants;
 
@@ -84,6 +85,9 @@ enum Command {
     Check,
     /// Ask the simbridge that runs on this configuration whether it is ready; exit code 0 when it is (for containers)
     Health,
+    /// Ask the simbridge that runs on this configuration how it stands: brokers, queue, rollups; exit code 1 when something
+    /// is not well
+    Status,
     /// Bring the database's schema up to date and stop (serve does this too)
     Migrate,
     /// Add what waits to hours, days and months now (serve does it by itself within seconds)
@@ -171,6 +175,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Demo(args) => Box::pin(demo::run(args, loaded)).await,
         Command::Check => check::run(&loaded),
         Command::Health => health::run(&loaded).await,
+        Command::Status => status::run(&loaded).await,
         Command::Migrate => migrate::run(&loaded).await,
         Command::Rollup => rollup::run(&loaded).await,
         Command::Rebuild(args) => rollup::run_rebuild(args, &loaded).await,

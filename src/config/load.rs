@@ -201,6 +201,9 @@ impl Merged {
         if let Some((key, problem)) = config.fault() {
             return Err(ConfigError::BadValue { key: key.into(), origin: origin_of(key), problem });
         }
+        if let Some((key, problem)) = config.source.fault() {
+            return Err(ConfigError::BadValue { origin: origin_of("source.mqtt"), key, problem });
+        }
         if let Err(problem) = config.mqtt.validate() {
             // The message begins with the key, as in "mqtt.listen: …".
             let text = problem.to_string();

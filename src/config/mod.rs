@@ -7,6 +7,7 @@ mod load;
 pub mod mqtt;
 mod sections;
 mod show;
+mod source;
 pub mod transport;
 
 pub use acl::AclConfig;
@@ -14,3 +15,4 @@ pub use alerts::AlertsConfig;
 pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
 pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};
+pub use source::{MqttSourceConfig, SourceConfig};

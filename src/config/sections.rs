@@ -12,6 +12,7 @@ use crate::rollup::RollupOptions;
 use super::alerts::AlertsConfig;
 use super::http::HttpConfig;
 use super::mqtt::MqttConfig;
+use super::source::SourceConfig;
 
 /// The whole configuration. `config/simbridge.toml` shows every key with its default and reason.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -22,6 +23,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub postgres: PostgresConfig,
     pub mqtt: MqttConfig,
+    pub source: SourceConfig,
     pub ingest: IngestConfig,
     pub rollup: RollupConfig,
     pub reconcile: ReconcileConfig,
@@ -38,6 +40,7 @@ impl Default for Config {
             database: DatabaseConfig::default(),
             postgres: PostgresConfig::default(),
             mqtt: MqttConfig::default(),
+            source: SourceConfig::default(),
             ingest: IngestConfig::default(),
             rollup: RollupConfig::default(),
             reconcile: ReconcileConfig::default(),

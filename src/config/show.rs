@@ -28,8 +28,23 @@ impl fmt::Display for Loaded {
 fn hide(key: &str, value: &Value) -> Value {
     match value {
         Value::String(url) if key == "database.url" => Value::String(without_password(url)),
+        Value::Array(sources) if key == "source.mqtt" => {
+            Value::Array(sources.iter().map(hide_in_source).collect())
+        }
         other => other.clone(),
     }
+}
+
+fn hide_in_source(source: &Value) -> Value {
+    let mut source = source.clone();
+    for (key, value) in source.as_table_mut().into_iter().flatten() {
+        match value {
+            Value::String(url) if key == "url" => *url = without_password(url),
+            Value::String(password) if key == "password" && !password.is_empty() => *password = "***".into(),
+            _ => {}
+        }
+    }
+    source
 }
 
 /// `postgres://user:***@host/db`, and `password=***` in the form of words.

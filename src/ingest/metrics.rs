@@ -179,7 +179,7 @@ impl IngestMetrics {
             RejectionCode::RefusedByDatabase,
         ];
         Balance {
-            received: [Via::Mqtt, Via::Http, Via::File, Via::Replay]
+            received: [Via::Mqtt, Via::Source, Via::Http, Via::File, Via::Replay]
                 .into_iter()
                 .map(|via| self.received.get_or_create(&ViaLabel { via }).get())
                 .sum(),

@@ -7,6 +7,8 @@ use crate::domain::Rejection;
 pub enum Via {
     /// The embedded broker.
     Mqtt,
+    /// A broker of others.
+    Source,
     /// POST of a record or a batch.
     Http,
     /// `import` of a file.
@@ -19,6 +21,7 @@ impl Via {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Source => "source",
             Self::Http => "http",
             Self::File => "file",
             Self::Replay => "replay",

@@ -70,6 +70,16 @@ impl TopicPattern {
         &self.text
     }
 
+    /// What to subscribe to in the name of `tenant`: at a broker of others its level holds the name itself.
+    fn filter(&self, tenant: &str) -> String {
+        let levels = self.levels.iter().map(|level| match level {
+            Level::Literal(text) => text.as_str(),
+            Level::Tenant => tenant,
+            Level::Iccid | Level::Any => "+",
+        });
+        levels.collect::<Vec<_>>().join("/")
+    }
+
     fn matches<'t>(&self, topic: &'t str) -> Option<UsageTopic<'t>> {
         let mut found = UsageTopic { iccid: None, tenant: None };
         let mut given = topic.split('/');
@@ -98,6 +108,11 @@ impl UsageTopics {
         patterns.iter().map(|p| TopicPattern::parse(p.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Filters to subscribe to in the name of `tenant`.
+    pub fn filters(&self, tenant: &str) -> Vec<String> {
+        self.0.iter().map(|pattern| pattern.filter(tenant)).collect()
+    }
+
     /// What `topic` says, or `None` when it does not carry usage.
     pub fn classify<'t>(&self, topic: &'t str) -> Option<UsageTopic<'t>> {
         self.0.iter().find_map(|pattern| pattern.matches(topic))
@@ -123,6 +138,12 @@ mod tests {
         for other in ["simportal/sims/1/usage/x", "simportal/sims/1", "simportal/devices/7/status", ""] {
             assert_eq!(of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_filter_leaves_open_what_the_pattern_names_and_holds_the_tenant() {
+        let topics = UsageTopics::parse(&["simportal/sims/{iccid}/usage", "sim/{tenant}/+/x"]).unwrap();
+        assert_eq!(topics.filters("acme"), ["simportal/sims/+/usage", "sim/acme/+/x"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, load};
+use simbridge::config::{Flags, MqttSourceConfig, load};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -23,9 +23,37 @@ fn the_sample_file_states_every_key_with_its_default() {
     }
 }
 
+/// The block that stands commented out, as a configuration.
+fn sample_source() -> String {
+    let text = std::fs::read_to_string(sample()).expect("the sample file can be read");
+    text.lines().filter_map(|line| line.strip_prefix("#> ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Catches a key of a source that the sample does not show, or not with its default.
+#[test]
+fn the_sample_of_a_source_states_every_key_with_its_default() {
+    let stated: toml::Table = sample_source().parse().expect("it is TOML");
+    let stated = stated["source"]["mqtt"][0].as_table().expect("a block").clone();
+    let mut defaults = toml::Table::try_from(MqttSourceConfig::default()).expect("plain values");
+    for required in ["name", "url"] {
+        defaults.insert(required.into(), stated[required].clone());
+    }
+    assert_eq!(stated, defaults);
+
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), sample_source()).expect("it is ours");
+    let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
+    assert_eq!(load(&flags, &[]).expect("it can be used").config.source.mqtt.len(), 1);
+}
+
 #[test]
 fn every_key_of_the_sample_file_is_explained() {
     let text = std::fs::read_to_string(sample()).expect("the sample file can be read");
+    all_explained(&text);
+    all_explained(&sample_source());
+}
+
+fn all_explained(text: &str) {
     let lines: Vec<&str> = text.lines().collect();
     for pair in lines.windows(2) {
         let is_key = pair[1].starts_with(|c: char| c.is_ascii_lowercase());

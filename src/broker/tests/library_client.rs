@@ -18,7 +18,7 @@ async fn rumqttc_publishes_with_every_qos_and_hears_itself() {
     }
     let (mut heard, mut acknowledged) = (Vec::new(), 0);
     while heard.len() < 3 || acknowledged < 2 {
-        match within(events.poll()).await.unwrap() {
+        match Box::pin(within(events.poll())).await.unwrap() {
             Event::Incoming(Packet::Publish(publish)) => heard.push(publish.qos as u8),
             Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) => acknowledged += 1,
             _ => {}
@@ -39,7 +39,7 @@ async fn rumqttc_of_mqtt_5_publishes_with_every_qos_and_hears_itself() {
     }
     let (mut heard, mut acknowledged) = (Vec::new(), 0);
     while heard.len() < 3 || acknowledged < 2 {
-        match within(events.poll()).await.unwrap() {
+        match Box::pin(within(events.poll())).await.unwrap() {
             rumqttc::v5::Event::Incoming(Packet5::Publish(publish)) => heard.push(publish.qos as u8),
             rumqttc::v5::Event::Incoming(Packet5::PubAck(_) | Packet5::PubComp(_)) => acknowledged += 1,
             _ => {}

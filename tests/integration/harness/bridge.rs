@@ -33,6 +33,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) log: String,
     /// Further settings: key, such as `mqtt.tls.listen`, and value.
     pub(crate) settings: Vec<(String, String)>,
+    /// Further variables, such as `SIMBRIDGE__SOURCE__MQTT`.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 impl BridgeOptions {
@@ -43,6 +45,7 @@ impl BridgeOptions {
             anonymous: true,
             log: "info".into(),
             settings: Vec::new(),
+            env: Vec::new(),
         }
     }
 
@@ -95,6 +98,7 @@ impl BridgeProcess {
             .env("DATABASE_URL", &options.database_url)
             .env("RUST_LOG", &options.log)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
+            .envs(options.env.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         for (key, value) in &options.settings {
@@ -135,8 +139,13 @@ impl BridgeProcess {
     }
 
     /// SIGTERM; returns the exit code.
-    pub(crate) async fn terminate(mut self) -> Option<i32> {
+    pub(crate) async fn terminate(self) -> Option<i32> {
         self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.ended().await
+    }
+
+    /// Waits for its end; returns the exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time");
         status.expect("it can be waited for").code()
     }

@@ -9,6 +9,7 @@ pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod mqtt;
 pub(crate) mod packets;
+pub(crate) mod mosquitto;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -1,0 +1,115 @@
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::config::Loaded;
+
+use super::failure::Failure;
+use super::health;
+use super::table::{self, printable};
+
+/// Prints `/statusz`. What is well and what is not was decided there.
+pub(super) async fn run(loaded: &Loaded) -> Result<ExitCode, Failure> {
+    let (fine, body) = health::get(loaded, "/statusz").await?;
+    let status = serde_json::from_str::<Value>(&body).ok().filter(|status| fine && status.is_object());
+    let status = status.ok_or_else(|| Failure::new(69, "what answers there is not simbridge"))?;
+    print!("{}", shown(&status));
+    Ok(if status["status"] == "well" { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn shown(status: &Value) -> String {
+    let mut text = format!("simbridge {}: {}\n", word(&status["version"]), word(&status["status"]));
+    let broker = match &status["broker"] {
+        Value::Null => "off".into(),
+        broker => format!("{} connections", broker["connections"]),
+    };
+    text += &format!("broker   {broker}\n");
+    text += &format!("queue    {} messages wait\n", status["queue"]["messages"]);
+    text += &format!("rollups  {} behind\n", seconds(&status["rollup"]["lagSeconds"]));
+    let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !sources.is_empty() {
+        let header = [
+            "source",
+            "state",
+            "since",
+            "last message",
+            "received",
+            "acknowledged",
+            "open",
+            "lag",
+            "reconnects",
+            "last error",
+        ];
+        text.push('\n');
+        text += &table::lines(&header, &sources.iter().map(row).collect::<Vec<_>>());
+    }
+    for problem in status["problems"].as_array().into_iter().flatten() {
+        text += &format!("not well: {}\n", word(problem));
+    }
+    text
+}
+
+fn row(source: &Value) -> Vec<String> {
+    vec![
+        word(&source["name"]),
+        word(&source["state"]),
+        time(&source["subscribedSince"]),
+        time(&source["lastMessageAt"]),
+        source["received"].to_string(),
+        source["acknowledged"].to_string(),
+        source["unacknowledged"].to_string(),
+        seconds(&source["oldestUnacknowledgedSeconds"]),
+        source["reconnects"].to_string(),
+        word(&source["lastError"]),
+    ]
+}
+
+fn word(value: &Value) -> String {
+    printable(value.as_str().unwrap_or("-"))
+}
+
+/// To the second.
+fn time(value: &Value) -> String {
+    let text = word(value);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
+}
+
+fn seconds(value: &Value) -> String {
+    format!("{:.1} s", value.as_f64().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_away_is_told_with_its_error() {
+        let text = shown(&json!({
+            "version": "1.2.3", "status": "not well", "problems": ["source `plant` is not subscribed: refused"],
+            "broker": null, "queue": {"messages": 3}, "rollup": {"lagSeconds": 0.25},
+            "sources": [{
+                "name": "plant", "state": "waiting", "subscribedSince": null,
+                "lastMessageAt": "2026-11-21T05:01:51.929522Z", "received": 7, "acknowledged": 6,
+                "unacknowledged": 1, "oldestUnacknowledgedSeconds": 2.0, "reconnects": 4, "lastError": "re\u{1b}fused",
+            }],
+        }));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..4],
+            [
+                "simbridge 1.2.3: not well",
+                "broker   off",
+                "queue    3 messages wait",
+                "rollups  0.2 s behind"
+            ]
+        );
+        assert!(lines[6].starts_with("plant   waiting  -      2026-11-21T05:01:51Z  7 "), "{text}");
+        assert!(lines[6].ends_with("re\u{fffd}fused"), "{text}");
+        assert_eq!(lines[7], "not well: source `plant` is not subscribed: refused");
+    }
+}

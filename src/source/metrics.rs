@@ -1,0 +1,266 @@
+//! What sources of messages count and tell.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use crate::domain::Clock;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+/// Metrics of all sources. The label is the name in the configuration.
+#[derive(Debug, Default)]
+pub struct SourceMetrics {
+    connected: Family<SourceLabel, Gauge>,
+    connections: Family<SourceLabel, Counter>,
+    failures: Family<SourceLabel, Counter>,
+    sessions_lost: Family<SourceLabel, Counter>,
+    received: Family<SourceLabel, Counter>,
+    acknowledged: Family<SourceLabel, Counter>,
+    ignored: Family<SourceLabel, Counter>,
+    unacknowledged: Family<SourceLabel, Gauge>,
+    oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
+    sources: Mutex<Vec<Arc<SourceState>>>,
+}
+
+impl SourceMetrics {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("source");
+        registry.register("connected", "1 while subscribed at the broker", self.connected.clone());
+        registry.register("connections", "Times that it was subscribed", self.connections.clone());
+        registry.register(
+            "failures",
+            "Connections that could not be made or ended by themselves",
+            self.failures.clone(),
+        );
+        registry.register(
+            "sessions_lost",
+            "Times that the broker did not know the session any more",
+            self.sessions_lost.clone(),
+        );
+        registry.register("messages_received", "Messages that the broker delivered", self.received.clone());
+        registry.register(
+            "messages_acknowledged",
+            "Messages acknowledged after COMMIT",
+            self.acknowledged.clone(),
+        );
+        registry.register(
+            "messages_ignored",
+            "Messages acknowledged without being stored, on topics that no pattern names",
+            self.ignored.clone(),
+        );
+        registry.register(
+            "unacknowledged_messages",
+            "Messages of the current connection that are not acknowledged yet",
+            self.unacknowledged.clone(),
+        );
+        registry.register(
+            "oldest_unacknowledged_seconds",
+            "Age of the oldest of them",
+            self.oldest_seconds.clone(),
+        );
+    }
+
+    /// The state of a source that is about to run.
+    pub(crate) fn source(&self, name: &str, clock: Clock) -> Arc<SourceState> {
+        let label = SourceLabel { source: name.into() };
+        let state = Arc::new(SourceState {
+            name: name.into(),
+            clock,
+            connected: self.connected.get_or_create(&label).clone(),
+            connections: self.connections.get_or_create(&label).clone(),
+            failures: self.failures.get_or_create(&label).clone(),
+            sessions_lost: self.sessions_lost.get_or_create(&label).clone(),
+            received: self.received.get_or_create(&label).clone(),
+            acknowledged: self.acknowledged.get_or_create(&label).clone(),
+            ignored: self.ignored.get_or_create(&label).clone(),
+            unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
+            oldest_seconds: self.oldest_seconds.get_or_create(&label).clone(),
+            now: Mutex::default(),
+        });
+        self.lock().push(state.clone());
+        state
+    }
+
+    /// How each source stands, in the order of the configuration.
+    pub(crate) fn snapshots(&self) -> Vec<SourceSnapshot> {
+        self.lock().iter().map(|source| source.snapshot()).collect()
+    }
+
+    /// Brings up to date what changes by itself, before it is shown.
+    pub(crate) fn refresh(&self) {
+        for source in self.lock().iter() {
+            source.oldest_seconds.set(source.oldest_age());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<SourceState>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a source is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// On its way to being subscribed.
+    #[default]
+    Connecting,
+    Subscribed,
+    /// Until the next attempt.
+    Waiting,
+    Stopped,
+}
+
+impl Phase {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Subscribed => "subscribed",
+            Self::Waiting => "waiting",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// How a source stands.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSnapshot {
+    pub(crate) name: String,
+    pub(crate) phase: Phase,
+    pub(crate) subscribed_since: Option<DateTime<Utc>>,
+    pub(crate) last_message_at: Option<DateTime<Utc>>,
+    pub(crate) received: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) unacknowledged: i64,
+    pub(crate) oldest_unacknowledged_seconds: f64,
+    /// After the first.
+    pub(crate) reconnects: u64,
+    pub(crate) failures: u64,
+    /// What ended the connection before this one, or the last attempt.
+    pub(crate) last_error: Option<String>,
+}
+
+/// What one source counts and tells.
+#[derive(Debug)]
+pub(crate) struct SourceState {
+    name: String,
+    clock: Clock,
+    connected: Gauge,
+    connections: Counter,
+    failures: Counter,
+    sessions_lost: Counter,
+    received: Counter,
+    acknowledged: Counter,
+    ignored: Counter,
+    unacknowledged: Gauge,
+    oldest_seconds: Gauge<f64, AtomicU64>,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    phase: Phase,
+    subscribed_since: Option<DateTime<Utc>>,
+    last_message_at: Option<DateTime<Utc>>,
+    oldest: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl SourceState {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn connecting(&self) {
+        self.lock().phase = Phase::Connecting;
+    }
+
+    pub(super) fn subscribed(&self) {
+        self.connected.set(1);
+        self.connections.inc();
+        let mut now = self.lock();
+        now.phase = Phase::Subscribed;
+        now.subscribed_since = Some(self.clock.now());
+    }
+
+    pub(super) fn session_lost(&self) {
+        self.sessions_lost.inc();
+    }
+
+    /// The connection is gone, and what was unacknowledged belongs to the broker again.
+    pub(super) fn failed(&self, error: String) {
+        self.failures.inc();
+        self.disconnected(Phase::Waiting);
+        self.lock().last_error = Some(error);
+    }
+
+    pub(super) fn stopped(&self) {
+        self.disconnected(Phase::Stopped);
+    }
+
+    fn disconnected(&self, phase: Phase) {
+        self.connected.set(0);
+        self.window(0, None);
+        let mut now = self.lock();
+        now.phase = phase;
+        now.subscribed_since = None;
+    }
+
+    /// Returns the time of the message.
+    pub(super) fn message(&self) -> DateTime<Utc> {
+        self.received.inc();
+        let at = self.clock.now();
+        self.lock().last_message_at = Some(at);
+        at
+    }
+
+    pub(super) fn acknowledged(&self) {
+        self.acknowledged.inc();
+    }
+
+    pub(super) fn ignored(&self) {
+        self.ignored.inc();
+    }
+
+    /// What is unacknowledged now.
+    pub(super) fn window(&self, messages: usize, oldest: Option<Instant>) {
+        self.unacknowledged.set(i64::try_from(messages).unwrap_or(i64::MAX));
+        self.lock().oldest = oldest;
+    }
+
+    fn oldest_age(&self) -> f64 {
+        self.lock().oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64())
+    }
+
+    fn snapshot(&self) -> SourceSnapshot {
+        let oldest_unacknowledged_seconds = self.oldest_age();
+        let now = self.lock();
+        SourceSnapshot {
+            name: self.name.clone(),
+            phase: now.phase,
+            subscribed_since: now.subscribed_since,
+            last_message_at: now.last_message_at,
+            received: self.received.get(),
+            acknowledged: self.acknowledged.get(),
+            unacknowledged: self.unacknowledged.get(),
+            oldest_unacknowledged_seconds,
+            reconnects: self.connections.get().saturating_sub(1),
+            failures: self.failures.get(),
+            last_error: now.last_error.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
