@@ -75,9 +75,8 @@ impl Mosquitto {
 
     /// SIGTERM: it saves what it has.
     pub(crate) async fn terminate(&mut self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         let mut child = self.child.take().expect("it runs");
-        let pid = nix::unistd::Pid::from_raw(child.id().expect("it runs") as i32);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be signalled");
         tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends in time").expect("it ends");
     }
 
@@ -86,10 +85,18 @@ impl Mosquitto {
         std::fs::remove_file(self.directory.path().join("mosquitto.db")).expect("it was saved");
     }
 
-    /// Waits until what it acknowledged before is on disk: it saves at the end of each turn of its loop, and this message takes
-    /// later turns.
-    pub(crate) async fn has_saved(&self) {
-        self.publish("probe", "saved?").await;
+    /// Makes it write what it holds to disk, and waits until it has.
+    pub(crate) async fn save(&self) {
+        let file = self.directory.path().join("mosquitto.db");
+        let written = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
+        let before = written();
+        self.signal(nix::sys::signal::Signal::SIGUSR1);
+        eventually("it is saved", async || (written() != before).then_some(())).await;
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = self.child.as_ref().and_then(Child::id).expect("it runs");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).expect("it can be signalled");
     }
 
     pub(crate) fn directory(&self) -> &Path {
