@@ -48,8 +48,8 @@ pub struct Message {
 }
 
 /// A message together with its share of the byte bound.
-pub(crate) struct Queued {
-    pub(crate) message: Message,
+pub struct Queued {
+    pub message: Message,
     /// Why the message is parked without being decoded.
     pub(crate) refused: Option<Rejection>,
     pub(crate) _bytes: OwnedSemaphorePermit,
@@ -78,7 +78,7 @@ impl std::error::Error for QueueClosed {}
 
 impl IngestQueue {
     /// A queue of at most `max_messages` messages and `max_bytes` payload bytes.
-    pub(crate) fn new(
+    pub fn new(
         max_messages: usize,
         max_bytes: u32,
         metrics: Arc<IngestMetrics>,
