@@ -70,6 +70,7 @@ pub(super) struct UsageBatchBody {
     /// Of records that state none.
     #[schema(min_length = 1, max_length = 100)]
     source: Option<String>,
+    /// Each as the body of `POST /api/v1/usage`. One at fault, whatever it is, is told in `errors`; the others are stored.
     #[schema(min_items = 1, max_items = 1000)]
-    records: Vec<UsageRecordBody>,
+    records: Vec<serde_json::Value>,
 }
