@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use simbridge::broker::auth::Access;
 use simbridge::broker::metrics::BrokerMetrics;
-use simbridge::broker::{Broker, BrokerOptions, Door};
+use simbridge::broker::{Broker, BrokerOptions, Listener};
 use simbridge::config::mqtt::MqttConfig;
 use simbridge::domain::{Clock, TenantId};
 use simbridge::ingest::metrics::IngestMetrics;
@@ -110,7 +110,9 @@ pub(crate) async fn run_broker() {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("it is bound"));
-    broker.run(vec![Door::mqtt(listener, None)], CancellationToken::new(), CancellationToken::new()).await;
+    broker
+        .run(vec![Listener::mqtt(listener, None)], CancellationToken::new(), CancellationToken::new())
+        .await;
 }
 
 async fn acknowledge(queue: &mut mpsc::Receiver<Queued>) -> bool {

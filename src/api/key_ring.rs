@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::config::RateLimitConfig;
-use crate::domain::{Permission, PermissionPattern, TenantId};
+use crate::domain::{API_KEY_PREFIX, Permission, PermissionPattern, TenantId};
 use crate::store::Store;
 use crate::store::api_keys::{ApiKey, KeyHash};
 
@@ -44,10 +44,10 @@ const REMEMBER_AT_MOST: usize = 10_000;
 /// Longer than any key; what is longer is not even hashed.
 const KEY_MAX_BYTES: usize = 200;
 
-/// A new key: `mqs_` and 256 random bits.
+/// A new key: [`API_KEY_PREFIX`] and 256 random bits.
 pub fn make_key() -> String {
     let secret: [u8; 32] = rand::rng().random();
-    format!("mqs_{}", URL_SAFE_NO_PAD.encode(secret))
+    format!("{API_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
 /// What is stored of a key.

@@ -37,7 +37,7 @@ use crate::source::mqtt::SourceFault;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
-use mqtt::Entrances;
+use mqtt::BrokerListeners;
 
 pub use database::{Database, Owner};
 pub use mqtt::MqttAddresses;
@@ -134,7 +134,7 @@ impl Bridge {
         // A library that brings a second provider would leave rustls without a choice. An error: it was installed before.
         rustls::crypto::ring::default_provider().install_default().ok();
         // Ports first: a taken one is found before a database is started for nothing.
-        let mqtt = Entrances::open(&config.mqtt, options.open).await?;
+        let mqtt = BrokerListeners::open(&config.mqtt, options.open).await?;
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
         let database = Database::open(config, Owner::Serve).await?;
         match Self::start_on(config, options, &database, mqtt, http).await {
@@ -150,7 +150,7 @@ impl Bridge {
         config: &Config,
         options: StartOptions,
         database: &Database,
-        mqtt: Option<Entrances>,
+        mqtt: Option<BrokerListeners>,
         http: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         let (store, now) = (database.store.clone(), options.clock.now());
@@ -174,14 +174,14 @@ impl Bridge {
         sources::start(config, options.clock, &store, &metrics, &queue, &intake_tasks, [&soft, &hard])
             .await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
-        let addresses = mqtt.as_ref().map(Entrances::addresses).unwrap_or_default();
+        let addresses = mqtt.as_ref().map(BrokerListeners::addresses).unwrap_or_default();
         let (mqtt_addr, http_addr) = (addresses.tcp, http.as_ref().and_then(|on| on.local_addr().ok()));
         let mut publisher = None;
-        if let Some(entrances) = mqtt {
+        if let Some(listeners) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone(), &reader_tasks, &readers)?;
             publisher = Some(broker.publisher());
             retained::attach(&broker, &store, options.clock, &reader_tasks, &readers).await?;
-            entrances.spawn(broker, &metrics.broker, readiness.clone(), &intake_tasks, &soft, &hard);
+            listeners.spawn(broker, &metrics.broker, readiness.clone(), &intake_tasks, &soft, &hard);
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Readiness;
 use crate::broker::metrics::BrokerMetrics;
 use crate::broker::tls::{Tls, reload_at_hangups};
-use crate::broker::{Broker, Door};
+use crate::broker::{Broker, Listener};
 use crate::config::mqtt::MqttConfig;
 use crate::shutdown::{Hangups, vital};
 
@@ -26,13 +26,13 @@ pub struct MqttAddresses {
 }
 
 /// The broker's sockets, bound and not served yet.
-pub(super) struct Entrances {
-    doors: [Option<Door>; 4],
+pub(super) struct BrokerListeners {
+    listeners: [Option<Listener>; 4],
     /// With what tells that the certificates are to be read again.
     tls: Option<(Arc<Tls>, Hangups)>,
 }
 
-impl Entrances {
+impl BrokerListeners {
     /// `None` without a broker. In the demo everybody may come in from everywhere, as `open` says.
     pub(super) async fn open(config: &MqttConfig, open: bool) -> Result<Option<Self>, StartError> {
         if !config.enabled {
@@ -59,22 +59,22 @@ impl Entrances {
         let ws = bind("MQTT over WebSocket", &websocket.listen, "mqtt.websocket.listen").await?;
         let wss = "MQTT over WebSocket and TLS";
         let wss = bind(wss, &websocket.tls_listen, "mqtt.websocket.tls_listen").await?;
-        let doors = [
-            tcp.map(|listener| Door::mqtt(listener, None)),
-            encrypted.map(|listener| Door::mqtt(listener, certificate())),
-            ws.map(|listener| Door::websocket(listener, None, origins)),
-            wss.map(|listener| Door::websocket(listener, certificate(), origins)),
+        let listeners = [
+            tcp.map(|listener| Listener::mqtt(listener, None)),
+            encrypted.map(|listener| Listener::mqtt(listener, certificate())),
+            ws.map(|listener| Listener::websocket(listener, None, origins)),
+            wss.map(|listener| Listener::websocket(listener, certificate(), origins)),
         ];
-        Ok(Some(Self { doors, tls }))
+        Ok(Some(Self { listeners, tls }))
     }
 
     pub(super) fn addresses(&self) -> MqttAddresses {
         let [tcp, tls, websocket, websocket_tls] =
-            self.doors.each_ref().map(|door| door.as_ref().and_then(Door::address));
+            self.listeners.each_ref().map(|listener| listener.as_ref().and_then(Listener::address));
         MqttAddresses { tcp, tls, websocket, websocket_tls }
     }
 
-    /// Runs `broker` behind these doors until `soft` and everything is answered, or `hard`.
+    /// Runs `broker` behind these listeners until `soft` and everything is answered, or `hard`.
     pub(super) fn spawn(
         self,
         broker: Broker,
@@ -89,9 +89,9 @@ impl Entrances {
             tasks.spawn(vital("certificates", reloading));
         }
         let (soft, hard) = (soft.clone(), hard.clone());
-        let doors = self.doors.into_iter().flatten().collect();
+        let listeners = self.listeners.into_iter().flatten().collect();
         tasks.spawn(vital("broker", async move {
-            broker.run(doors, soft, hard).await;
+            broker.run(listeners, soft, hard).await;
             readiness.broker_runs.store(false, Ordering::Relaxed);
         }));
     }

@@ -15,9 +15,10 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::config::mqtt::MqttConfig;
-use crate::domain::{Iccid, TenantId, TopicRule};
+use crate::domain::{API_KEY_PREFIX, TenantId};
 
-use super::acl::{Grant, Login, Principal};
+use super::acl::{Grant, Login};
+use super::credential::{Credential, Identity, KeyCredential};
 
 /// A future that can be kept in a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,48 +31,8 @@ pub type Lookup =
 pub type KeyLookup =
     Arc<dyn Fn(String) -> BoxFuture<'static, Result<Option<KeyCredential>, LookupError>> + Send + Sync>;
 
-/// How API keys begin, so that passwords are not looked up among them.
-const KEY_PREFIX: &str = "mqs_";
 /// Longer than any key.
 const KEY_MAX_BYTES: usize = 200;
-
-/// What is stored about a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
-    /// argon2id in PHC format, as [`hash_password`] makes it.
-    pub password_hash: String,
-    pub tenant: TenantId,
-    pub tenant_name: String,
-    /// Permission `usage:correct`.
-    pub may_correct: bool,
-    pub enabled: bool,
-    /// Of a device, which sends usage of this SIM only.
-    pub iccid: Option<Iccid>,
-    /// `None`: what is configured.
-    pub publish: Option<Vec<TopicRule>>,
-    pub subscribe: Option<Vec<TopicRule>>,
-    /// Changes with everything above.
-    pub revision: i64,
-}
-
-/// What is stored about an API key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyCredential {
-    pub id: i32,
-    pub name: String,
-    pub tenant: TenantId,
-    pub tenant_name: String,
-    pub enabled: bool,
-    /// `usage:write`
-    pub may_send_usage: bool,
-    /// `usage:correct`
-    pub may_correct: bool,
-    /// `mqtt:publish`
-    pub may_publish: bool,
-    /// `mqtt:subscribe`
-    pub may_subscribe: bool,
-    pub revision: i64,
-}
 
 /// Credentials cannot be read now; the client should try again.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -82,65 +43,6 @@ pub struct LookupError(pub String);
 #[derive(Debug, Error)]
 #[error("cannot hash the password: {0}")]
 pub struct HashError(String);
-
-/// In whose name a connection speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub tenant: TenantId,
-    pub tenant_name: String,
-    pub may_correct: bool,
-    pub login: Login,
-    pub grant: Grant,
-}
-
-impl Credential {
-    /// Who has proved to be this user.
-    fn enabled(self, username: &str) -> Result<Identity, LoginError> {
-        if !self.enabled {
-            return Err(LoginError::BadLogin);
-        }
-        Ok(self.identity(username))
-    }
-
-    fn identity(self, username: &str) -> Identity {
-        let username: Arc<str> = username.into();
-        Identity {
-            tenant: self.tenant,
-            tenant_name: self.tenant_name,
-            may_correct: self.may_correct,
-            login: Login { principal: Principal::User(username.clone()), revision: self.revision },
-            grant: Grant::User {
-                username,
-                iccid: self.iccid,
-                publish: self.publish,
-                subscribe: self.subscribe,
-            },
-        }
-    }
-}
-
-impl KeyCredential {
-    fn identity(self) -> Result<Identity, LoginError> {
-        if !self.enabled {
-            return Err(LoginError::BadLogin);
-        }
-        if !(self.may_send_usage || self.may_publish || self.may_subscribe) {
-            return Err(LoginError::NoPermission);
-        }
-        Ok(Identity {
-            tenant: self.tenant,
-            tenant_name: self.tenant_name,
-            may_correct: self.may_correct,
-            login: Login { principal: Principal::Key(self.id), revision: self.revision },
-            grant: Grant::Key {
-                name: self.name,
-                usage: self.may_send_usage,
-                publish: self.may_publish,
-                subscribe: self.may_subscribe,
-            },
-        })
-    }
-}
 
 /// Who may connect.
 #[derive(Clone)]
@@ -236,7 +138,8 @@ impl Authenticator {
 
     async fn verify(&self, username: String, password: String) -> Result<Identity, LoginError> {
         if let Some(keys) = &self.keys
-            && password.starts_with(KEY_PREFIX)
+            // Passwords are not looked up among keys.
+            && password.starts_with(API_KEY_PREFIX)
             && password.len() <= KEY_MAX_BYTES
             && let Some(key) = keys(password.clone()).await?
         {
@@ -320,6 +223,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::broker::acl::Principal;
 
     fn credential(password: &str) -> Credential {
         Credential {

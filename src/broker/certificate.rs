@@ -4,11 +4,11 @@ use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{PrintableStringRef, TeletexStringRef, Utf8StringRef};
-use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::rfc4519::CN;
 use x509_cert::der::{Decode, Tag, Tagged};
 
-use super::auth::{Access, Identity, LoginError};
+use super::auth::{Access, LoginError};
+use super::credential::Identity;
 
 /// Longer names are no user names (X.520 allows 64 characters).
 const MAX_NAME_BYTES: usize = 256;
@@ -22,15 +22,11 @@ pub(super) struct CertifiedName(String);
 pub(super) fn certified_name(certificate: &CertificateDer<'_>) -> Option<CertifiedName> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let subject = &certificate.tbs_certificate.subject.0;
-    let mut names = subject.iter().flat_map(|names| names.0.iter()).filter(|name| is(name, CN));
+    let mut names = subject.iter().flat_map(|names| names.0.iter()).filter(|name| name.oid == CN);
     let (Some(name), None) = (names.next(), names.next()) else { return None };
     let name = text(name)?;
     let usable = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control);
     usable.then(|| CertifiedName(name.to_owned()))
-}
-
-fn is(name: &AttributeTypeAndValue, oid: ObjectIdentifier) -> bool {
-    name.oid == oid
 }
 
 fn text(name: &AttributeTypeAndValue) -> Option<&str> {

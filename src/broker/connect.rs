@@ -13,11 +13,12 @@ use crate::ingest::queue::{Sender, Via};
 
 use super::Hub;
 use super::acl::Rights;
-use super::auth::{Identity, LoginError};
+use super::auth::LoginError;
 use super::certificate::{self, CertifiedName};
 use super::codec::{self, Connecting, Version};
+use super::credential::Identity;
 use super::ending::{Ending, Violation};
-use super::transport::{self, FAREWELL, OpenError, Transport, Way};
+use super::transport::{self, FAREWELL, ListenerProtocol, OpenError, Transport};
 use super::will::Will;
 
 /// A client that proved who it is.
@@ -92,17 +93,17 @@ impl From<Ending> for Refused {
     }
 }
 
-/// Does the handshakes of `way`, reads CONNECT and checks who it is. A refusal has been answered when this returns.
+/// Does the handshakes of `protocol`, reads CONNECT and checks who it is. A refusal has been answered when this returns.
 pub(super) async fn connect(
     hub: &Hub,
     stream: TcpStream,
-    way: Way,
+    protocol: ListenerProtocol,
     since: Instant,
     buffer: &mut BytesMut,
 ) -> Result<(Transport, Client), Refused> {
     // One limit for all of it, so that dripping bytes gain nothing in one step that they had to spare in another.
     let deadline = (since + Duration::from_secs(hub.config.connect_timeout_seconds)).into();
-    let opening = transport::open(stream, &way, &hub.config);
+    let opening = transport::open(stream, &protocol, &hub.config);
     let (mut transport, certified) = match tokio::time::timeout_at(deadline, opening).await {
         Ok(opened) => opened?,
         Err(_) => return Err(Refused::Timeout),

@@ -21,7 +21,7 @@ use super::metrics::BrokerMetrics;
 use super::registry::{Leave, Ticket};
 use super::session::Session;
 use super::shared::next_shared;
-use super::transport::{FAREWELL, READ_BYTES, Transport, Way};
+use super::transport::{FAREWELL, ListenerProtocol, READ_BYTES, Transport};
 
 /// How the program ends.
 #[derive(Clone)]
@@ -72,11 +72,17 @@ impl Drop for Paused {
 }
 
 /// Serves one socket, accepted at `since`, until it ends.
-pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, way: Way, since: Instant, stops: Stops) {
+pub(super) async fn serve(
+    hub: Arc<Hub>,
+    stream: TcpStream,
+    protocol: ListenerProtocol,
+    since: Instant,
+    stops: Stops,
+) {
     let mut buffer = BytesMut::with_capacity(1024);
     let connecting = tokio::select! {
         // Boxed like all that lasts a moment only, so that an idle connection does not keep the room for it.
-        connected = Box::pin(connect::connect(&hub, stream, way, since, &mut buffer)) => connected,
+        connected = Box::pin(connect::connect(&hub, stream, protocol, since, &mut buffer)) => connected,
         () = stops.soft.cancelled() => return,
         () = stops.hard.cancelled() => return,
     };

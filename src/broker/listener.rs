@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::Hub;
 use super::connection::{self, Stops};
-use super::transport::{Door, Way};
+use super::transport::{Listener, ListenerProtocol};
 use super::will::Will;
 
 /// Sessions and retained messages that have expired are looked for this often.
@@ -24,7 +24,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Accepts until `soft`; returns when every connection is gone.
 pub(super) async fn run(
     hub: Arc<Hub>,
-    mut doors: Vec<Door>,
+    mut listeners: Vec<Listener>,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
@@ -39,12 +39,12 @@ pub(super) async fn run(
                 keep_house(&hub, Instant::now(), &hard);
                 continue;
             }
-            accepted = accept(&mut doors) => accepted,
+            accepted = accept(&mut listeners) => accepted,
         };
         match accepted {
-            Ok((stream, way)) => {
+            Ok((stream, protocol)) => {
                 let stops = Stops { soft: soft.clone(), hard: hard.clone() };
-                admit(&hub, stream, way, stops);
+                admit(&hub, stream, protocol, stops);
             }
             Err(error) => {
                 if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
@@ -55,25 +55,26 @@ pub(super) async fn run(
             }
         }
     }
-    drop(doors);
+    drop(listeners);
     hub.tasks.close();
     hub.tasks.wait().await;
 }
 
-/// The next client of any door. Doors take turns, so that a rush at one does not shut the others. Cancel-safe.
-async fn accept(doors: &mut [Door]) -> io::Result<(TcpStream, Way)> {
+/// The next client of any listener. They take turns, so that a rush at one does not shut the others. Cancel-safe.
+async fn accept(listeners: &mut [Listener]) -> io::Result<(TcpStream, ListenerProtocol)> {
     let (at, accepted) = poll_fn(|context| {
-        let ready =
-            doors.iter().enumerate().find_map(|(at, door)| match door.listener.poll_accept(context) {
+        let ready = listeners.iter().enumerate().find_map(|(at, listener)| {
+            match listener.socket.poll_accept(context) {
                 Poll::Ready(accepted) => Some((at, accepted)),
                 Poll::Pending => None,
-            });
+            }
+        });
         ready.map_or(Poll::Pending, Poll::Ready)
     })
     .await;
-    let way = doors[at].way.clone();
-    doors[at..].rotate_left(1);
-    Ok((accepted?.0, way))
+    let protocol = listeners[at].protocol.clone();
+    listeners[at..].rotate_left(1);
+    Ok((accepted?.0, protocol))
 }
 
 /// Ends what has expired at `now`.
@@ -90,7 +91,7 @@ pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
     hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });
 }
 
-fn admit(hub: &Arc<Hub>, stream: TcpStream, way: Way, stops: Stops) {
+fn admit(hub: &Arc<Hub>, stream: TcpStream, protocol: ListenerProtocol, stops: Stops) {
     if hub.open_connections.fetch_add(1, Ordering::AcqRel) >= hub.config.max_connections {
         hub.open_connections.fetch_sub(1, Ordering::AcqRel);
         hub.metrics.connection("too_many");
@@ -103,7 +104,7 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, way: Way, stops: Stops) {
     tasks.spawn(async move {
         // Counted down also when the connection's task panics.
         let _open = Open(&hub);
-        connection::serve(hub.clone(), stream, way, since, stops).await;
+        connection::serve(hub.clone(), stream, protocol, since, stops).await;
     });
 }
 

@@ -10,6 +10,7 @@ mod certificate;
 mod codec;
 mod connect;
 mod connection;
+pub mod credential;
 mod deliveries;
 mod ending;
 mod envelope;
@@ -65,7 +66,7 @@ use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
 use shared::SharedGroups;
-pub use transport::Door;
+pub use transport::Listener;
 
 /// What a broker needs.
 pub struct BrokerOptions {
@@ -151,11 +152,11 @@ impl Broker {
         }
     }
 
-    /// Serves the clients that come in at `doors` until `soft` is cancelled and everything received is answered, or until `hard` is.
-    pub async fn run(self, doors: Vec<Door>, soft: CancellationToken, hard: CancellationToken) {
+    /// Serves the clients that come in at `listeners` until `soft` is cancelled and everything received is answered, or until `hard` is.
+    pub async fn run(self, listeners: Vec<Listener>, soft: CancellationToken, hard: CancellationToken) {
         let sys_topics = sys_topics::run(self.hub.clone());
         tokio::select! {
-            () = listener::run(self.hub, doors, soft, hard) => {}
+            () = listener::run(self.hub, listeners, soft, hard) => {}
             () = sys_topics => {}
         }
     }

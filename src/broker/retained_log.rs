@@ -102,9 +102,8 @@ impl RetainedLog {
 }
 
 /// The properties of a PUBLISH that belong to the message (MQTT 5, 3.3.2.3).
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct StoredProperties {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_format: Option<u8>,
@@ -204,7 +203,6 @@ mod tests {
         let (_, after) = log();
         assert!(after.restore(changes.kept[0].clone()));
         assert!(after.take(10).is_empty(), "the table has it");
-        after.give_back(RetainedChanges { changes: after.0.take_changes(0), ..Default::default() });
         let held = after.0.next(
             TenantId(1),
             &super::super::retained::Turn {

@@ -12,7 +12,7 @@ mod topic_rule;
 pub use clock::Clock;
 pub use counter::CounterReading;
 pub use iccid::Iccid;
-pub use permission::{Permission, PermissionPattern, UnknownPermission};
+pub use permission::{API_KEY_PREFIX, Permission, PermissionPattern, UnknownPermission};
 pub use record::{
     Amounts, CounterSample, Fingerprint, MAX_AMOUNT, ParkedRecord, Provenance, RecordKey, TenantId, Usage,
     UsageRecord,

@@ -3,6 +3,9 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+/// How every API key begins, so that it is known for one wherever it is sent, or found.
+pub const API_KEY_PREFIX: &str = "mqs_";
+
 /// What somebody may do over HTTP, and with an API key over MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {

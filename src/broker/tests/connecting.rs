@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::broker::auth::{Access, Authenticator, Credential, Lookup, LookupError, hash_password};
+use crate::broker::auth::{Access, Authenticator, Lookup, LookupError, hash_password};
+use crate::broker::credential::Credential;
 use crate::config::mqtt::MqttConfig;
 use crate::domain::TenantId;
 

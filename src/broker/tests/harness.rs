@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::broker::auth::Access;
 use crate::broker::metrics::BrokerMetrics;
-use crate::broker::{Broker, BrokerOptions, Door, Hub, listener};
+use crate::broker::{Broker, BrokerOptions, Hub, Listener, listener};
 use crate::config::mqtt::MqttConfig;
 use crate::domain::{Clock, Rejection, RejectionCode, TenantId};
 use crate::ingest::metrics::IngestMetrics;
@@ -94,7 +94,8 @@ impl TestBroker {
         let address = listener.local_addr().unwrap();
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
         let hub = broker.hub.clone();
-        let running = tokio::spawn(broker.run(vec![Door::mqtt(listener, None)], soft.clone(), hard.clone()));
+        let running =
+            tokio::spawn(broker.run(vec![Listener::mqtt(listener, None)], soft.clone(), hard.clone()));
         let end = hard.clone().drop_guard();
         let writer = Writer { queue: receiver };
         Self { address, writer, metrics, hub, soft, hard, running, _end: end }

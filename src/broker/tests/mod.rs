@@ -6,6 +6,7 @@ mod wire;
 
 mod acknowledging;
 mod acl;
+mod acl_matrix;
 mod back_pressure;
 mod certified_names;
 mod connecting;
@@ -15,6 +16,7 @@ mod exactly_once;
 mod hostile;
 mod library_client;
 mod limits;
+mod login_watch;
 mod outcomes;
 mod retaining;
 mod sessions;

@@ -160,7 +160,8 @@ async fn many_take_overs_at_once_leave_one_connection() {
 
 #[tokio::test]
 async fn clients_of_two_tenants_may_have_the_same_identifier() {
-    use crate::broker::auth::{Access, Authenticator, Credential, Lookup, hash_password};
+    use crate::broker::auth::{Access, Authenticator, Lookup, hash_password};
+    use crate::broker::credential::Credential;
     let lookup: Lookup = std::sync::Arc::new(move |user| {
         let credential = Credential {
             password_hash: hash_password("secret").unwrap(),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::auth::{Access, Authenticator, Credential, Lookup, hash_password};
+use crate::broker::auth::{Access, Authenticator, Lookup, hash_password};
+use crate::broker::credential::Credential;
 use crate::domain::TenantId;
 
 use super::client::{Client, Connect};

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::broker::tls::Tls;
-use crate::broker::transport::{Door, Transport, open};
+use crate::broker::transport::{Listener, Transport, open};
 use crate::config::mqtt::MqttConfig;
 use crate::config::transport::TlsConfig;
 
@@ -48,7 +48,7 @@ fn tls() -> (Arc<Tls>, TlsConnector) {
 }
 
 /// Both ends of a connection whose sockets hold little.
-async fn connected() -> (Door, TcpStream) {
+async fn connected() -> (Listener, TcpStream) {
     let listening = TcpSocket::new_v4().unwrap();
     listening.set_send_buffer_size(4096).unwrap();
     listening.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -56,7 +56,7 @@ async fn connected() -> (Door, TcpStream) {
     let connecting = TcpSocket::new_v4().unwrap();
     connecting.set_recv_buffer_size(4096).unwrap();
     let client = connecting.connect(listener.local_addr().unwrap()).await.unwrap();
-    (Door::mqtt(listener, None), client)
+    (Listener::mqtt(listener, None), client)
 }
 
 /// Writes everything, and then does nothing that could write more.
@@ -85,11 +85,11 @@ async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> usize {
 async fn what_is_written_reaches_the_client_also_when_the_sockets_were_full() {
     let (tls, connector) = tls();
     for (encrypted, in_frames) in [(false, false), (true, false), (false, true), (true, true)] {
-        let (Door { listener, .. }, client) = connected().await;
+        let (Listener { socket: listener, .. }, client) = connected().await;
         let certificate = encrypted.then(|| tls.clone());
-        let door = match in_frames {
-            true => Door::websocket(listener, certificate, &[]),
-            false => Door::mqtt(listener, certificate),
+        let listener = match in_frames {
+            true => Listener::websocket(listener, certificate, &[]),
+            false => Listener::mqtt(listener, certificate),
         };
         let connector = connector.clone();
         let reading = tokio::spawn(async move {
@@ -104,8 +104,8 @@ async fn what_is_written_reaches_the_client_also_when_the_sockets_were_full() {
                 (true, true) => websocket(connector.connect(name, client).await.unwrap()).await,
             }
         });
-        let (tcp, _) = door.listener.accept().await.unwrap();
-        let Ok((transport, _)) = within(open(tcp, &door.way, &MqttConfig::default())).await else {
+        let (tcp, _) = listener.socket.accept().await.unwrap();
+        let Ok((transport, _)) = within(open(tcp, &listener.protocol, &MqttConfig::default())).await else {
             panic!("no handshake")
         };
         let _open = answer(transport).await;
@@ -117,15 +117,15 @@ async fn what_is_written_reaches_the_client_also_when_the_sockets_were_full() {
 #[tokio::test]
 async fn a_tls_client_that_goes_without_a_word_has_closed_its_connection() {
     let (tls, connector) = tls();
-    let (Door { listener, .. }, client) = connected().await;
-    let door = Door::mqtt(listener, Some(tls));
+    let (Listener { socket: listener, .. }, client) = connected().await;
+    let listener = Listener::mqtt(listener, Some(tls));
     let client = tokio::spawn(async move {
         let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), client).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"last words").await.unwrap();
         stream.into_inner().0
     });
-    let (tcp, _) = door.listener.accept().await.unwrap();
-    let Ok((mut transport, _)) = within(open(tcp, &door.way, &MqttConfig::default())).await else {
+    let (tcp, _) = listener.socket.accept().await.unwrap();
+    let Ok((mut transport, _)) = within(open(tcp, &listener.protocol, &MqttConfig::default())).await else {
         panic!("no handshake")
     };
     drop(within(client).await.unwrap());

@@ -34,31 +34,31 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How the clients of one listener speak.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct ListenerProtocol {
     /// Pages of these origins may connect by WebSocket; `None` when the listener is not for WebSocket.
     websocket: Option<Arc<[String]>>,
     tls: Option<Arc<Tls>>,
 }
 
 /// A place where clients come in.
-pub struct Door {
-    pub(super) listener: TcpListener,
-    pub(super) way: Way,
+pub struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) protocol: ListenerProtocol,
 }
 
-impl Door {
+impl Listener {
     /// MQTT, over TLS if there is one.
     pub fn mqtt(listener: TcpListener, tls: Option<Arc<Tls>>) -> Self {
-        Self { listener, way: Way { websocket: None, tls } }
+        Self { socket: listener, protocol: ListenerProtocol { websocket: None, tls } }
     }
 
     /// MQTT in WebSocket frames. Pages of these origins may connect beside those of the broker's own host, `*` for all.
     pub fn websocket(listener: TcpListener, tls: Option<Arc<Tls>>, origins: &[String]) -> Self {
-        Self { listener, way: Way { websocket: Some(origins.into()), tls } }
+        Self { socket: listener, protocol: ListenerProtocol { websocket: Some(origins.into()), tls } }
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+        self.socket.local_addr().ok()
     }
 }
 
@@ -89,16 +89,16 @@ impl OpenError {
     }
 }
 
-/// Does the handshakes of `way`; whom the client's certificate names, if it has shown one. It takes as long as the client
+/// Does the handshakes of `protocol`; whom the client's certificate names, if it has shown one. It takes as long as the client
 /// wants it to take: the caller sets the limit.
 pub(super) async fn open(
     tcp: TcpStream,
-    way: &Way,
+    protocol: &ListenerProtocol,
     config: &MqttConfig,
 ) -> Result<(Transport, Option<CertifiedName>), OpenError> {
     // PUBACKs are small and awaited.
     tcp.set_nodelay(true).ok();
-    let (wire, name) = match &way.tls {
+    let (wire, name) = match &protocol.tls {
         None => (Wire::Tcp(tcp), None),
         Some(tls) => {
             let stream = tls.acceptor().accept(tcp).await.map_err(OpenError::Tls)?;
@@ -107,7 +107,7 @@ pub(super) async fn open(
             (Wire::Tls(Box::new(stream)), name)
         }
     };
-    let transport = match &way.websocket {
+    let transport = match &protocol.websocket {
         None => Transport(Kind::Stream(wire)),
         Some(origins) => {
             let (wire, tail) = handshake::accept(wire, origins, config.websocket.max_handshake_bytes).await?;

@@ -16,7 +16,7 @@ use crate::ingest::queue::{Acknowledge, IngestQueue, Message, QueueClosed, Sende
 
 use super::inflow::Inflow;
 use super::window::Window;
-use super::wire::{Answer, Dial, Happening, Requests, Wire, WireError};
+use super::wire::{ConnectOptions, PendingAck, Requests, SourceEvent, Wire, WireError};
 use super::{MqttSource, printable};
 
 /// Packet ids that exist: no broker can have more unacknowledged.
@@ -54,7 +54,7 @@ pub(super) struct Connection<'s> {
 /// Connects, subscribes and hands messages over until the connection ends, or until `soft` and everything that was received
 /// is acknowledged.
 pub(super) async fn run(source: &MqttSource, queue: &IngestQueue, soft: &CancellationToken) -> Ended {
-    let (wire, requests) = Wire::new(&Dial { options: &source.options, tls: source.tls.as_ref() });
+    let (wire, requests) = Wire::new(&ConnectOptions { options: &source.options, tls: source.tls.as_ref() });
     let (commits, committed) = mpsc::unbounded_channel();
     let mut connection = Connection {
         source,
@@ -84,7 +84,7 @@ impl Connection<'_> {
     ) -> Result<(), WireError> {
         loop {
             let keep_alive = wire.keep_alive();
-            let happening = {
+            let event = {
                 // One poll is carried to its end: see `Wire::poll`.
                 let poll = wire.poll();
                 tokio::pin!(poll);
@@ -101,7 +101,7 @@ impl Connection<'_> {
                     let patience = self.patience(keep_alive);
                     tokio::select! {
                         () = soft.cancelled(), if !self.stopping => self.stopping = true,
-                        happening = &mut poll, if may_read => break happening?,
+                        event = &mut poll, if may_read => break event?,
                         fed = self.inflow.feed(), if !self.inflow.is_empty() => {
                             // The pipeline ends before its sources only at the hard stop.
                             if let Err(QueueClosed) = fed { return Ok(()) }
@@ -120,10 +120,10 @@ impl Connection<'_> {
                 }
             };
             self.heard_at = Instant::now();
-            if matches!(happening, Happening::Disconnected) {
+            if matches!(event, SourceEvent::Disconnected) {
                 return Ok(());
             }
-            self.handle(happening)?;
+            self.handle(event)?;
             self.acknowledge();
         }
     }
@@ -153,9 +153,9 @@ impl Connection<'_> {
         self.asked_at = self.asked_at.map(|_| self.heard_at);
     }
 
-    fn handle(&mut self, happening: Happening) -> Result<(), WireError> {
-        match happening {
-            Happening::Connected { session_present } => {
+    fn handle(&mut self, event: SourceEvent) -> Result<(), WireError> {
+        match event {
+            SourceEvent::Connected { session_present } => {
                 self.connected = true;
                 if !session_present && self.source.was_subscribed() {
                     self.source.state.session_lost();
@@ -169,9 +169,9 @@ impl Connection<'_> {
                 self.requests.subscribe(&self.source.filters);
                 self.asked_at = Some(Instant::now());
             }
-            Happening::Subscribed(grants) => self.subscribed(&grants)?,
-            Happening::Message { topic, payload, answer } => self.receive(topic, payload, answer),
-            Happening::Disconnected | Happening::Other => {}
+            SourceEvent::Subscribed(grants) => self.subscribed(&grants)?,
+            SourceEvent::Message { topic, payload, answer } => self.receive(topic, payload, answer),
+            SourceEvent::Disconnected | SourceEvent::Other => {}
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn receive(&mut self, topic: String, payload: bytes::Bytes, answer: Option<Answer>) {
+    fn receive(&mut self, topic: String, payload: bytes::Bytes, answer: Option<PendingAck>) {
         if self.stopping {
             // The broker delivers it again: it is not acknowledged.
             return;

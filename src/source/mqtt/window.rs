@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::wire::Answer;
+use super::wire::PendingAck;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,14 +19,14 @@ pub(super) struct Window {
 
 #[derive(Debug)]
 struct Slot {
-    answer: Answer,
+    answer: PendingAck,
     received: Instant,
     committed: bool,
 }
 
 impl Window {
     /// Returns the number by which the commit is told.
-    pub(super) fn push(&mut self, answer: Answer, received: Instant) -> u64 {
+    pub(super) fn push(&mut self, answer: PendingAck, received: Instant) -> u64 {
         self.slots.push_back(Slot { answer, received, committed: false });
         self.first + self.slots.len() as u64 - 1
     }
@@ -41,7 +41,7 @@ impl Window {
     }
 
     /// The next answer that is due; [`released`](Self::released) when it is on its way.
-    pub(super) fn due(&self) -> Option<Answer> {
+    pub(super) fn due(&self) -> Option<PendingAck> {
         self.slots.front().filter(|slot| slot.committed).map(|slot| slot.answer)
     }
 
@@ -68,8 +68,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn answer(pkid: u16) -> Answer {
-        Answer { pkid, exactly_once: false }
+    fn answer(pkid: u16) -> PendingAck {
+        PendingAck { pkid, exactly_once: false }
     }
 
     #[test]

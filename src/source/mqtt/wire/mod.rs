@@ -21,14 +21,14 @@ use super::{MqttSourceOptions, Version};
 const MAX_REQUESTS: usize = 65_535 + 8;
 
 /// What an MQTT connection is made with.
-pub(super) struct Dial<'o> {
+pub(super) struct ConnectOptions<'o> {
     pub(super) options: &'o MqttSourceOptions,
     pub(super) tls: Option<&'o Arc<ClientConfig>>,
 }
 
 /// The acknowledgement that a message waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct PendingAck {
     pub(super) pkid: u16,
     /// PUBREC instead of PUBACK. Subscriptions are at QoS 1; only a session that somebody else began brings this.
     pub(super) exactly_once: bool,
@@ -36,7 +36,7 @@ pub(super) struct Answer {
 
 /// What a connection tells.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum SourceEvent {
     Connected {
         session_present: bool,
     },
@@ -46,7 +46,7 @@ pub(super) enum Happening {
         topic: String,
         payload: Bytes,
         /// `None` for QoS 0.
-        answer: Option<Answer>,
+        answer: Option<PendingAck>,
     },
     /// DISCONNECT was written.
     Disconnected,
@@ -90,16 +90,16 @@ pub(super) enum Requests {
 
 impl Wire {
     /// Connects when it is polled.
-    pub(super) fn new(dial: &Dial<'_>) -> (Self, Requests) {
-        match dial.options.version {
-            Version::V311 => v3::new(dial),
-            Version::V5 => v5::new(dial),
+    pub(super) fn new(options: &ConnectOptions<'_>) -> (Self, Requests) {
+        match options.options.version {
+            Version::V311 => v3::new(options),
+            Version::V5 => v5::new(options),
         }
     }
 
     /// The next thing that happens. Not cancel-safe: an answer that is being written would be lost, and its packet id with
     /// it until the next connection.
-    pub(super) async fn poll(&mut self) -> Result<Happening, WireError> {
+    pub(super) async fn poll(&mut self) -> Result<SourceEvent, WireError> {
         match self {
             Self::V3(events) => v3::poll(events).await,
             Self::V5(events) => v5::poll(events).await,
@@ -117,7 +117,7 @@ impl Wire {
 
 impl Requests {
     /// False when there is no room now.
-    pub(super) fn answer(&self, answer: Answer) -> bool {
+    pub(super) fn answer(&self, answer: PendingAck) -> bool {
         match self {
             Self::V3(client) => v3::answer(client, answer),
             Self::V5(client) => v5::answer(client, answer),
@@ -140,7 +140,7 @@ impl Requests {
     }
 }
 
-impl Dial<'_> {
+impl ConnectOptions<'_> {
     fn route(&self) -> Route {
         let tls = || TlsConfiguration::Rustls(self.tls.cloned().expect("made for every address with TLS"));
         match self.options.address.transport {

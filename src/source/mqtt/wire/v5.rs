@@ -9,17 +9,17 @@ use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use std::time::Duration;
 
-use super::{Answer, Dial, Happening, MAX_REQUESTS, Requests, Wire, WireError, words};
+use super::{ConnectOptions, MAX_REQUESTS, PendingAck, Requests, SourceEvent, Wire, WireError, words};
 
 /// rumqttc keeps a place for each message that could be published, and here none is.
 const OUTGOING: u16 = 16;
 /// PINGREQ so often for a broker that wants no keep alive: rumqttc cannot do without.
 const OWN_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-pub(super) fn new(dial: &Dial<'_>) -> (Wire, Requests) {
-    let options = dial.options;
+pub(super) fn new(connect: &ConnectOptions<'_>) -> (Wire, Requests) {
+    let options = connect.options;
     let mut mqtt = MqttOptions::new(&options.client_id, options.address.broker(), options.address.port);
-    mqtt.set_transport(dial.route());
+    mqtt.set_transport(connect.route());
     mqtt.set_clean_start(false);
     mqtt.set_manual_acks(true);
     mqtt.set_keep_alive(options.keep_alive);
@@ -42,26 +42,26 @@ pub(super) fn new(dial: &Dial<'_>) -> (Wire, Requests) {
     (Wire::V5(Box::new(events)), Requests::V5(client))
 }
 
-pub(super) async fn poll(events: &mut EventLoop) -> Result<Happening, WireError> {
+pub(super) async fn poll(events: &mut EventLoop) -> Result<SourceEvent, WireError> {
     Ok(match events.poll().await.map_err(error)? {
         Event::Incoming(Packet::ConnAck(ack)) => {
             if events.options.keep_alive().is_zero() {
                 events.options.set_keep_alive(OWN_KEEP_ALIVE);
             }
-            Happening::Connected { session_present: ack.session_present }
+            SourceEvent::Connected { session_present: ack.session_present }
         }
         Event::Incoming(Packet::SubAck(ack)) => {
-            Happening::Subscribed(ack.return_codes.iter().map(granted).collect())
+            SourceEvent::Subscribed(ack.return_codes.iter().map(granted).collect())
         }
-        Event::Incoming(Packet::Publish(publish)) => Happening::Message {
+        Event::Incoming(Packet::Publish(publish)) => SourceEvent::Message {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             // The codec's slice keeps the whole read buffer alive.
             payload: Bytes::copy_from_slice(&publish.payload),
             answer: (publish.qos != QoS::AtMostOnce)
-                .then_some(Answer { pkid: publish.pkid, exactly_once: publish.qos == QoS::ExactlyOnce }),
+                .then_some(PendingAck { pkid: publish.pkid, exactly_once: publish.qos == QoS::ExactlyOnce }),
         },
-        Event::Outgoing(Outgoing::Disconnect) => Happening::Disconnected,
-        _ => Happening::Other,
+        Event::Outgoing(Outgoing::Disconnect) => SourceEvent::Disconnected,
+        _ => SourceEvent::Other,
     })
 }
 
@@ -73,7 +73,7 @@ fn granted(code: &SubscribeReasonCode) -> Result<(), String> {
     }
 }
 
-pub(super) fn answer(client: &AsyncClient, answer: Answer) -> bool {
+pub(super) fn answer(client: &AsyncClient, answer: PendingAck) -> bool {
     let qos = if answer.exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
     let mut publish = Publish::new("", qos, Bytes::new(), None);
     publish.pkid = answer.pkid;
