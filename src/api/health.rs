@@ -42,6 +42,11 @@ impl Readiness {
         Self { store, database, broker_wanted, broker_runs, stopping, asked }
     }
 
+    /// Whether the configuration wants a broker, on whatever ports.
+    pub(super) fn broker_wanted(&self) -> bool {
+        self.broker_wanted
+    }
+
     /// Traffic is welcome when all of them hold.
     pub(super) async fn checks(&self) -> [Check; 4] {
         let stopping = self.stopping.load(Ordering::Relaxed);

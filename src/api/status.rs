@@ -51,7 +51,7 @@ pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
         "problems": problems,
         "ready": checks.iter().all(|(_, result)| result.is_ok()),
         "queue": {"messages": state.metrics.queue_depth()},
-        "broker": state.mqtt_addr.map(|_| json!({"connections": state.metrics.broker.open_connections()})),
+        "broker": state.readiness.broker_wanted().then(|| json!({"connections": state.metrics.broker.open_connections()})),
         "rollup": {"lagSeconds": lag.as_secs_f64()},
         "sources": sources,
     }))

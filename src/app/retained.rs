@@ -91,28 +91,26 @@ async fn write(store: &Store, clock: Clock, log: &RetainedLog) -> Result<(), Sto
         if changes.is_empty() {
             return Ok(());
         }
-        let (rows, gone) = (rows(&changes, clock), changes.forgotten.clone());
-        match store.save_retained(&rows, &gone).await {
-            Ok(()) => {}
-            Err(error) if error.remedy() == Remedy::Isolate => one_by_one(store, &rows, &gone).await?,
-            Err(error) => {
-                log.give_back(changes);
-                return Err(error);
-            }
+        if let Err(error) = save(store, &rows(&changes, clock), &changes.forgotten).await {
+            log.give_back(changes);
+            return Err(error);
         }
     }
 }
 
 /// One message that the table refuses must not keep the others from it.
-async fn one_by_one(
-    store: &Store,
-    rows: &[RetainedRow],
-    gone: &[(TenantId, String)],
-) -> Result<(), StoreError> {
+async fn save(store: &Store, rows: &[RetainedRow], gone: &[(TenantId, String)]) -> Result<(), StoreError> {
+    match store.save_retained(rows, gone).await {
+        Err(error) if error.remedy() == Remedy::Isolate => {}
+        done => return done,
+    }
     store.save_retained(&[], gone).await?;
     for row in rows {
-        if let Err(error) = store.save_retained(std::slice::from_ref(row), &[]).await {
-            warn!(topic = row.topic, %error, "a retained message cannot be stored; it ends with this program");
+        match store.save_retained(std::slice::from_ref(row), &[]).await {
+            Err(error) if error.remedy() == Remedy::Isolate => {
+                warn!(topic = row.topic, %error, "a retained message cannot be stored; it ends with this program");
+            }
+            done => done?,
         }
     }
     Ok(())

@@ -2,7 +2,6 @@ use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use rand::distr::{Alphanumeric, SampleString};
 
 use crate::app::{Database, Owner, StartError};
 use crate::broker::auth::hash_password;
@@ -12,10 +11,9 @@ use crate::store::Store;
 use crate::store::credentials::{MqttCredential, MqttRights, MqttUser};
 
 use super::failure::Failure;
+use super::password::make_password;
 use super::table::{self, printable};
 
-/// 24 letters and digits: 142 bits, beyond guessing.
-const PASSWORD_LENGTH: usize = 24;
 const PAGE: i64 = 1_000;
 /// Patterns of one list; the schema holds no more.
 const MAX_PATTERNS: usize = 100;
@@ -173,7 +171,7 @@ async fn add(
     }
     let given = given_password()?;
     let made_up = given.is_none();
-    let password = given.unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH));
+    let password = given.unwrap_or_else(make_password);
     let hash = hash_password(&password).map_err(StartError::from)?;
     if !store.save_mqtt_credential(username, tenant, &hash, rights).await? {
         return Err(Failure::new(1, format!("there is no tenant `{}`", tenant.unwrap_or_default())));

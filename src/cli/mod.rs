@@ -11,6 +11,7 @@ mod import;
 mod invoices;
 mod keys;
 mod migrate;
+mod password;
 mod progress;
 mod quarantine;
 mod reconcile;

@@ -1,7 +1,6 @@
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use rand::distr::{Alphanumeric, SampleString};
 
 use crate::app::{Database, Owner, StartError};
 use crate::config::Loaded;
@@ -9,10 +8,9 @@ use crate::store::roles::{LoginCreated, RoleKind};
 use crate::store::{Store, StoreError};
 
 use super::failure::Failure;
+use super::password::make_password;
 use super::table;
 
-/// 24 letters and digits: 142 bits, beyond guessing.
-const PASSWORD_LENGTH: usize = 24;
 /// Longer names are cut by PostgreSQL.
 const NAME_MAX_BYTES: usize = 63;
 
@@ -100,7 +98,7 @@ async fn login(store: &Store, name: &str, kind: Kind, tenants: &[String]) -> Res
     if !tenants.is_empty() && !matches!(kind, Kind::Read) {
         return Err(Failure::new(2, "--tenant goes with --as read: the other roles see all tenants"));
     }
-    let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH);
+    let password = make_password();
     match store.create_login(name, &password, kind.into(), tenants).await {
         Ok(LoginCreated::Created) => {
             println!("{password}");

@@ -29,16 +29,16 @@ fn shown(status: &Value) -> String {
     let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !sources.is_empty() {
         let header = [
-            "source",
-            "state",
-            "since",
-            "last message",
-            "received",
-            "acknowledged",
-            "open",
-            "lag",
-            "reconnects",
-            "last error",
+            "SOURCE",
+            "STATE",
+            "SINCE",
+            "LAST MESSAGE",
+            "RECEIVED",
+            "ACKNOWLEDGED",
+            "OPEN",
+            "LAG",
+            "RECONNECTS",
+            "LAST ERROR",
         ];
         text.push('\n');
         text += &table::lines(&header, &sources.iter().map(row).collect::<Vec<_>>());
