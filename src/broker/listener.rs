@@ -85,7 +85,7 @@ pub(super) fn keep_house(hub: &Arc<Hub>, now: Instant, hard: &CancellationToken)
     }
 }
 
-/// Publishes a will in a task of its own, because that may wait for the router or the queue.
+/// Publishes a will in a task of its own, because that may wait for the queue.
 pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
     let (on, hard) = (hub.clone(), hard.clone());
     hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });

@@ -1,5 +1,4 @@
-//! Rules for topic names and filters (MQTT 5, chapter 4.7). The router's own matching is not used: it cuts topics by
-//! bytes and would panic on one that begins with a letter such as é.
+//! Rules for topic names and filters (MQTT 5, chapter 4.7).
 
 use std::sync::Arc;
 
@@ -55,10 +54,6 @@ impl TopicFilter {
             }
         }
         Some(Self { group, plain: plain.into() })
-    }
-
-    pub(super) fn matches(&self, topic: &str) -> bool {
-        matches(topic, &self.plain)
     }
 }
 
