@@ -102,7 +102,7 @@ pub(super) async fn serve(
         () = stops.hard.cancelled() => return,
     };
     hub.metrics.connection("accepted");
-    let (session, present) = match left {
+    let (mut session, present) = match left {
         // The client is back: a will that waited is not sent.
         Some(left) if !client.clean_start && left.session.is_for(&client) => (left.session, true),
         Some(left) => {
@@ -113,6 +113,7 @@ pub(super) async fn serve(
         }
         None => (Session::of(&client), false),
     };
+    session.persist(&hub, &client);
     let mut connection = Box::new(Connection::new(hub, client, session, transport, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
     let ending = connection.run(&ticket, present).await;
@@ -353,6 +354,9 @@ impl Connection {
             None => None,
         };
         self.session.set_connected(false);
+        if !expiry.is_zero() {
+            self.session.note_parked(expiry);
+        }
         let session = (!expiry.is_zero()).then_some((self.session, expiry));
         let leave = Leave { session, delayed_will: delayed_will.map(|(delay, will)| (will, delay)) };
         let late = hub.registry.release(ticket, leave);

@@ -8,8 +8,11 @@ use bytes::{Bytes, BytesMut};
 use prometheus_client::metrics::counter::Counter;
 use rumqttd::protocol::{Packet, PubRel, PubRelReason, PublishProperties, QoS};
 
+use crate::domain::TenantId;
+
 use super::codec::{self, Version};
 use super::outbox::{Delivery, Outbox, Outboxes, Reader};
+use super::session_log::StoredMessage;
 
 /// Deliveries are encoded as far as this, and then written.
 const TURN_BYTES: usize = 64 * 1024;
@@ -17,6 +20,7 @@ const TURN_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 struct InFlight {
     pkid: u16,
+    position: u64,
     delivery: Delivery,
     /// PUBREC came; PUBREL is what is to be repeated.
     received: bool,
@@ -86,6 +90,45 @@ impl Deliveries {
         outbox.clone()
     }
 
+    /// As they were stored, in order.
+    pub(super) fn restored(
+        outbox: Arc<Outbox>,
+        tenant: TenantId,
+        messages: Vec<StoredMessage>,
+        last_pkid: u16,
+    ) -> Self {
+        let mut in_flight = VecDeque::new();
+        for message in messages {
+            let (position, sent, received) = (message.position, message.packet_id, message.released);
+            let delivery = message.into_delivery(tenant);
+            outbox.restore_position(position + 1);
+            match sent {
+                Some(pkid) => in_flight.push_back(InFlight { pkid, position, delivery, received }),
+                None => outbox.restore(position, delivery),
+            }
+        }
+        Self { outbox: Some(outbox), reader: None, in_flight, last_pkid, more: false }
+    }
+
+    /// What was sent and is not acknowledged, to be stored.
+    pub(super) fn sent(&self, now: Instant) -> Vec<StoredMessage> {
+        let stored = self.in_flight.iter().filter_map(|open| {
+            let message = StoredMessage::of(&open.delivery, open.position, now)?;
+            Some(StoredMessage { packet_id: Some(open.pkid), released: open.received, ..message })
+        });
+        stored.collect()
+    }
+
+    /// Position of the oldest message that is not acknowledged.
+    pub(super) fn oldest(&self) -> u64 {
+        let waiting = || self.outbox.as_ref().map_or(0, |outbox| outbox.oldest());
+        self.in_flight.front().map_or_else(waiting, |open| open.position)
+    }
+
+    pub(super) fn last_packet_id(&self) -> u16 {
+        self.last_pkid
+    }
+
     pub(super) fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.outbox.as_ref()
     }
@@ -132,22 +175,22 @@ impl Deliveries {
             if taken.is_empty() {
                 break;
             }
-            for delivery in taken {
-                too_large += u64::from(!self.send(delivery, outlet, now));
+            for (position, delivery) in taken {
+                too_large += u64::from(!self.send(position, delivery, outlet, now));
             }
         }
         too_large
     }
 
     /// False when the client takes no packet of that size.
-    fn send(&mut self, delivery: Delivery, outlet: &mut Outlet<'_>, now: Instant) -> bool {
+    fn send(&mut self, position: u64, delivery: Delivery, outlet: &mut Outlet<'_>, now: Instant) -> bool {
         if delivery.publication.remaining_expiry(now).is_none() {
             return true;
         }
         let pkid = if delivery.qos == QoS::AtMostOnce { 0 } else { self.free_pkid() };
         let sent = emit(&delivery, false, pkid, outlet, now);
         if sent && pkid != 0 {
-            self.in_flight.push_back(InFlight { pkid, delivery, received: false });
+            self.in_flight.push_back(InFlight { pkid, position, delivery, received: false });
         }
         sent
     }

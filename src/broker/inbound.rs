@@ -60,10 +60,12 @@ impl Connection {
         let version = self.client.version;
         match packet {
             Inbound::Publish(publish) => self.publish(publish, received).await?,
-            Inbound::PubAck { pkid } | Inbound::PubComp { pkid } => {
-                self.session.deliveries.acknowledged(pkid)
+            Inbound::PubAck { pkid }
+            | Inbound::PubComp { pkid }
+            | Inbound::PubRec { pkid, accepted: false } => {
+                self.session.deliveries.acknowledged(pkid);
+                self.session.note_acknowledged();
             }
-            Inbound::PubRec { pkid, accepted: false } => self.session.deliveries.acknowledged(pkid),
             Inbound::PubRec { pkid, accepted: true } => {
                 self.session.deliveries.received(pkid, version, &mut self.out);
             }

@@ -26,7 +26,10 @@ mod reply;
 mod retained;
 mod retained_log;
 mod session;
+mod session_log;
+mod session_record;
 mod shared;
+mod stored_message;
 mod strictness;
 mod subscribing;
 mod subscription_index;
@@ -62,6 +65,10 @@ pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
+pub use session_log::{
+    SessionChange, SessionChanges, SessionLog, SessionRestore, StoredMessage, StoredSession,
+};
+use session_record::Journal;
 use shared::SharedGroups;
 use subscription_index::{SubscriptionIndex, Taker};
 pub use transport::Listener;
@@ -95,6 +102,7 @@ struct Hub {
     shared: Arc<SharedGroups>,
     retained: Arc<RetainedStore>,
     registry: Arc<Registry>,
+    journal: Arc<Journal>,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
@@ -118,6 +126,7 @@ impl Broker {
             shared: Arc::default(),
             retained: Arc::new(RetainedStore::new(config.max_retained_messages, config.max_retained_bytes)),
             registry: Arc::new(Registry::new(config.max_parked_sessions)),
+            journal: Arc::default(),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
             sys_wanted: Notify::new(),
@@ -136,6 +145,11 @@ impl Broker {
     /// What is retained, to be stored and restored.
     pub fn retained(&self) -> RetainedLog {
         RetainedLog::new(&self.hub.retained)
+    }
+
+    /// Sessions that outlive their connections, to be stored from now on, and those that were stored before.
+    pub fn sessions(&self) -> (SessionLog, SessionRestore) {
+        (SessionLog::new(&self.hub.journal), SessionRestore::new(&self.hub))
     }
 
     /// The way for the program's own messages to clients.

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rumqttd::protocol::QoS;
 use tokio::sync::Notify;
 
 use super::publication::Publication;
+use super::session_log::StoredMessage;
+use super::session_record::SessionRecord;
 use super::shared::Share;
 
 /// A publication for one client.
@@ -63,12 +65,27 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Delivery>,
+    /// With their positions, which grow.
+    waiting: VecDeque<(u64, Delivery)>,
+    next_position: u64,
     bytes: usize,
     /// Connections that take from it: one, or the members of a group that are here.
     readers: usize,
     /// When the reader fell behind, or took something since.
     behind_since: Option<Instant>,
+    /// Is told what is put in while nobody reads.
+    watcher: Option<Weak<SessionRecord>>,
+}
+
+/// What waits from a position on, to be stored.
+pub(super) struct Waiting {
+    /// Position of the oldest that waits at all.
+    pub(super) oldest: u64,
+    /// Position after the last one here.
+    pub(super) to: u64,
+    /// There is no more.
+    pub(super) complete: bool,
+    pub(super) messages: Vec<StoredMessage>,
 }
 
 /// What became of a delivery.
@@ -129,23 +146,29 @@ impl Outbox {
             return pushed;
         }
         while !self.has_room(&state, bytes)
-            && let Some(oldest) = self.pop(&mut state)
+            && let Some((_, oldest)) = self.pop(&mut state)
         {
             giving_way.push(oldest);
         }
         let was_empty = state.waiting.is_empty();
         state.bytes += bytes;
         self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
-        state.waiting.push_back(delivery);
+        let position = state.next_position;
+        state.next_position += 1;
+        state.waiting.push_back((position, delivery));
         let falls_behind = self.is_crowded(&state) && state.behind_since.is_none();
         if state.behind_since.is_some() || falls_behind {
             let now = Instant::now();
             state.behind_since.get_or_insert(now);
             pushed.hold = self.held_until(&state, now).is_some();
         }
+        let watcher = state.watcher.clone().filter(|_| state.readers == 0);
         drop(state);
         if was_empty || falls_behind {
             self.ready.notify_one();
+        }
+        if let Some(record) = watcher.and_then(|watcher| watcher.upgrade()) {
+            record.note();
         }
         for delivery in giving_way {
             match delivery.share {
@@ -163,35 +186,36 @@ impl Outbox {
         let bytes = delivery.publication.bytes();
         state.bytes += bytes;
         self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
-        state.waiting.push_front(delivery);
+        let position = state.waiting.front().map_or(state.next_position, |(position, _)| *position);
+        state.waiting.push_front((position, delivery));
         drop(state);
         self.ready.notify_one();
     }
 
-    fn pop(&self, state: &mut State) -> Option<Delivery> {
-        let delivery = state.waiting.pop_front()?;
+    fn pop(&self, state: &mut State) -> Option<(u64, Delivery)> {
+        let (position, delivery) = state.waiting.pop_front()?;
         let bytes = delivery.publication.bytes();
         state.bytes -= bytes;
         self.of.bytes_in_all.fetch_sub(bytes, Ordering::Relaxed);
-        Some(delivery)
+        Some((position, delivery))
     }
 
-    /// Takes the next ones out, in order, until they have `most_bytes`. No more than `window` of them wait for an
+    /// Takes the next ones out with their positions, in order, until they have `most_bytes`. No more than `window` of them wait for an
     /// acknowledgement.
-    pub(super) fn take(&self, most_bytes: usize, mut window: usize) -> Vec<Delivery> {
+    pub(super) fn take(&self, most_bytes: usize, mut window: usize) -> Vec<(u64, Delivery)> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         let mut state = self.lock();
         while bytes < most_bytes
-            && let Some(next) = state.waiting.front()
+            && let Some((_, next)) = state.waiting.front()
         {
             if next.qos != QoS::AtMostOnce {
                 let Some(rest) = window.checked_sub(1) else { break };
                 window = rest;
             }
-            let Some(delivery) = self.pop(&mut state) else { break };
+            let Some((position, delivery)) = self.pop(&mut state) else { break };
             bytes += delivery.publication.bytes();
-            taken.push(delivery);
+            taken.push((position, delivery));
         }
         if state.waiting.is_empty() {
             // An idle client keeps no room.
@@ -211,6 +235,56 @@ impl Outbox {
         if relaxed {
             self.relaxed.notify_waiters();
         }
+    }
+
+    /// Has `record` told what is put in while nobody reads.
+    pub(super) fn watch(&self, record: Weak<SessionRecord>) {
+        self.lock().watcher = Some(record);
+    }
+
+    /// Puts in what was stored, in order.
+    pub(super) fn restore(&self, position: u64, delivery: Delivery) {
+        let mut state = self.lock();
+        let bytes = delivery.publication.bytes();
+        state.bytes += bytes;
+        self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
+        state.next_position = state.next_position.max(position + 1);
+        state.waiting.push_back((position, delivery));
+    }
+
+    /// Positions go on from here.
+    pub(super) fn restore_position(&self, next: u64) {
+        let mut state = self.lock();
+        state.next_position = state.next_position.max(next);
+    }
+
+    /// Position of the oldest that waits, or of the next one.
+    pub(super) fn oldest(&self) -> u64 {
+        let state = self.lock();
+        state.waiting.front().map_or(state.next_position, |(position, _)| *position)
+    }
+
+    /// What waits from a position on, at most so much of it; without QoS 0, which is not stored.
+    pub(super) fn waiting_from(
+        &self,
+        from: u64,
+        max_messages: usize,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Waiting {
+        let state = self.lock();
+        let first = state.waiting.partition_point(|(position, _)| *position < from);
+        let (mut messages, mut bytes, mut to) = (Vec::new(), 0, None);
+        for (position, delivery) in state.waiting.range(first..) {
+            if messages.len() >= max_messages || bytes > max_bytes {
+                to = Some(*position);
+                break;
+            }
+            bytes += delivery.publication.bytes();
+            messages.extend(StoredMessage::of(delivery, *position, now));
+        }
+        let oldest = state.waiting.front().map_or(state.next_position, |(position, _)| *position);
+        Waiting { oldest, to: to.unwrap_or(state.next_position), complete: to.is_none(), messages }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -258,7 +332,7 @@ impl Outbox {
     /// Everything, when it is over.
     pub(super) fn drain(&self) -> Vec<Delivery> {
         let mut state = self.lock();
-        std::iter::from_fn(|| self.pop(&mut state)).collect()
+        std::iter::from_fn(|| self.pop(&mut state)).map(|(_, delivery)| delivery).collect()
     }
 }
 
@@ -284,101 +358,4 @@ impl Drop for Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::domain::TenantId;
-
-    fn outboxes(max_messages: usize, in_all: usize, patience: Duration) -> Arc<Outboxes> {
-        let (max_bytes, max_bytes_in_all) = (1 << 20, in_all);
-        Arc::new(Outboxes::new(OutboxLimits { max_messages, max_bytes, max_bytes_in_all, patience }))
-    }
-
-    fn delivery(number: usize, qos: QoS) -> Delivery {
-        let payload = Bytes::from(number.to_string());
-        let publication = Publication::new(TenantId(1), "t".into(), payload, None, Instant::now());
-        Delivery {
-            publication: Arc::new(publication),
-            qos,
-            retain: false,
-            identifiers: Vec::new(),
-            share: None,
-        }
-    }
-
-    fn numbers(taken: &[Delivery]) -> Vec<usize> {
-        taken.iter().map(|d| std::str::from_utf8(&d.publication.payload).unwrap().parse().unwrap()).collect()
-    }
-
-    const KEPT: Pushed = Pushed { dropped: 0, gave_way: 0, hold: false };
-
-    /// Catches a queue without end, and a newest message that gives way to an old one.
-    #[test]
-    fn while_nobody_reads_the_oldest_give_way_and_qos_0_takes_half_of_the_room() {
-        let outbox = outboxes(10, 1 << 20, Duration::from_secs(60)).open();
-        for n in 0..6 {
-            assert_eq!(outbox.push(delivery(n, QoS::AtMostOnce)), KEPT);
-        }
-        assert_eq!(outbox.push(delivery(6, QoS::AtMostOnce)), Pushed { dropped: 1, ..KEPT });
-        for n in 10..14 {
-            assert_eq!(outbox.push(delivery(n, QoS::AtLeastOnce)), KEPT);
-        }
-        assert_eq!(outbox.push(delivery(14, QoS::AtLeastOnce)), Pushed { gave_way: 1, ..KEPT });
-        let taken = outbox.take(usize::MAX, 3);
-        assert_eq!(numbers(&taken), [1, 2, 3, 4, 5, 10, 11, 12]);
-        assert!(outbox.take(usize::MAX, 0).is_empty());
-        assert_eq!(numbers(&outbox.take(1, 9)), [13]);
-        assert_eq!(numbers(&outbox.drain()), [14]);
-    }
-
-    /// Catches bytes in all that are not counted down, whoever lets them go.
-    #[test]
-    fn all_outboxes_together_are_bounded() {
-        let one = delivery(1, QoS::AtLeastOnce).publication.bytes();
-        let outboxes = outboxes(100, 4 * one, Duration::ZERO);
-        let (first, second) = (outboxes.open(), outboxes.open());
-        for n in 0..3 {
-            assert_eq!(first.push(delivery(n, QoS::AtLeastOnce)), KEPT);
-        }
-        assert_eq!(second.push(delivery(3, QoS::AtLeastOnce)), KEPT);
-        assert_eq!(second.push(delivery(4, QoS::AtLeastOnce)), Pushed { gave_way: 1, ..KEPT });
-        first.take(1, 1);
-        assert_eq!(second.push(delivery(5, QoS::AtLeastOnce)), KEPT);
-        drop((first, second));
-        assert_eq!(outboxes.bytes_in_all.load(Ordering::Relaxed), 0);
-    }
-
-    /// Catches publishers that wait for a client that is away or stands still, and those that do not wait for a busy one.
-    #[tokio::test]
-    async fn publishers_wait_for_a_reader_that_takes_and_for_no_other() {
-        // No patience, or more than the test takes.
-        for (patience, waits) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
-            let outbox = outboxes(10, 1 << 20, patience).open();
-            for n in 0..6 {
-                assert!(!outbox.push(delivery(n, QoS::AtLeastOnce)).hold, "nobody reads");
-            }
-            let reader = outbox.read();
-            assert_eq!(outbox.push(delivery(6, QoS::AtLeastOnce)).hold, waits);
-            assert_eq!(outbox.push(delivery(7, QoS::AtMostOnce)).dropped == 0, waits);
-            assert_eq!(outbox.holds(), waits);
-            if waits {
-                let waiting = tokio::spawn({
-                    let outbox = outbox.clone();
-                    async move { outbox.relaxed().await }
-                });
-                outbox.take(1, 3);
-                assert!(outbox.holds(), "more than a quarter is left");
-                outbox.take(usize::MAX, 5);
-                waiting.await.unwrap();
-                for n in 10..16 {
-                    outbox.push(delivery(n, QoS::AtLeastOnce));
-                }
-                assert!(outbox.holds());
-            }
-            drop(reader);
-            assert!(!outbox.holds(), "the reader has gone");
-            outbox.relaxed().await;
-        }
-    }
-}
+mod tests;

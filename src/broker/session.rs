@@ -1,12 +1,18 @@
 use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
+use super::Hub;
 use super::ack_window::AckWindow;
 use super::acl::Principal;
 use super::connect::Client;
 use super::deliveries::Deliveries;
+use super::registry::ClientKey;
 use super::retained::Turn;
+use super::session_log::{self, StoredMessage, StoredSession, StoredSubscription};
+use super::session_record::{Header, RecordHandle};
 use super::shared::SharedSubscription;
-use super::subscription_index::{IndexedSubscription, Options};
+use super::stored_message;
+use super::subscription_index::{IndexedSubscription, Options, Subscriber};
 use super::topic::TopicFilter;
 
 /// One subscription of a session.
@@ -31,6 +37,8 @@ pub(super) struct Session {
     pub(super) deliveries: Deliveries,
     /// New subscriptions that have not got all retained messages.
     pub(super) retained: VecDeque<Turn>,
+    /// Of a session that outlives its connection, when sessions are stored.
+    record: Option<RecordHandle>,
 }
 
 impl Session {
@@ -52,5 +60,100 @@ impl Session {
         for shared in &mut self.shared {
             shared.set_connected(connected);
         }
+    }
+
+    /// Has a session that outlives its connection stored, and no other.
+    pub(super) fn persist(&mut self, hub: &Hub, client: &Client) {
+        if client.session_expiry.is_zero() {
+            self.record = None;
+        } else if self.record.is_none() {
+            self.record = RecordHandle::new(&hub.journal, (client.tenant(), client.client_id.clone()));
+        }
+        self.note_connected(client.session_expiry);
+    }
+
+    /// The client is connected; its subscriptions may have changed.
+    pub(super) fn note_connected(&self, keep: Duration) {
+        if let Some(record) = &self.record {
+            record.connected(self.header(keep, None), self.deliveries.outbox());
+        }
+    }
+
+    /// The client has gone.
+    pub(super) fn note_parked(&self, keep: Duration) {
+        if let Some(record) = &self.record {
+            let now = Instant::now();
+            let header = self.header(keep, Some(now + keep));
+            record.parked(header, self.deliveries.sent(now), self.deliveries.oldest());
+        }
+    }
+
+    /// The client has acknowledged something.
+    pub(super) fn note_acknowledged(&self) {
+        if let Some(record) = &self.record {
+            record.acknowledged(|| self.deliveries.oldest());
+        }
+    }
+
+    fn header(&self, keep: Duration, ends: Option<Instant>) -> Header {
+        let stored = |filter: &TopicFilter, options: &Options| StoredSubscription {
+            filter: filter.to_string(),
+            qos: options.qos as u8,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            identifier: options.identifier,
+        };
+        let own = self.subscriptions.iter().map(|held| stored(&held.filter, &held.options));
+        let shared = self.shared.iter().map(|held| stored(&held.filter, &held.options));
+        Header {
+            owner: session_log::owner(&self.owner),
+            keep,
+            ends,
+            subscriptions: own.chain(shared).collect(),
+            received: self.received.iter().copied().collect(),
+            last_packet_id: self.deliveries.last_packet_id(),
+        }
+    }
+
+    /// A session as it was stored. `None` when there are too many subscriptions.
+    pub(super) fn restored(
+        hub: &Hub,
+        key: &ClientKey,
+        owner: Principal,
+        subscriptions: &[StoredSubscription],
+        (stored, ends): (StoredSession, Instant),
+        messages: Vec<StoredMessage>,
+    ) -> Option<Self> {
+        let (tenant, client) = key.clone();
+        let outbox = hub.outboxes.open();
+        let stored_to = messages.last().map_or(0, |last| last.position + 1);
+        let deliveries = Deliveries::restored(outbox.clone(), tenant, messages, stored.last_packet_id);
+        let mut session =
+            Self { owner, received: stored.received.into_iter().collect(), deliveries, ..Self::default() };
+        for held in subscriptions {
+            let Some(filter) = TopicFilter::parse(&held.filter, hub.config.max_topic_levels) else {
+                continue;
+            };
+            let options = Options {
+                qos: stored_message::qos(held.qos),
+                no_local: held.no_local,
+                retain_as_published: held.retain_as_published,
+                identifier: held.identifier,
+            };
+            if let Some(name) = filter.group.clone() {
+                let group = hub.shared.join(hub, tenant, &name, &filter)?;
+                session.shared.push(SharedSubscription::new(filter, group, options));
+                continue;
+            }
+            let subscriber = Subscriber { outbox: outbox.clone(), client: client.clone() };
+            let indexed = hub.subscriptions.add(tenant, filter.plain.clone(), subscriber, options)?;
+            session.subscriptions.push(Subscription { filter, options, indexed });
+        }
+        let header = session.header(stored.keep, Some(ends));
+        session.record = RecordHandle::new(&hub.journal, key.clone());
+        if let Some(record) = &session.record {
+            record.restored(header, Some(outbox), stored_to);
+        }
+        Some(session)
     }
 }

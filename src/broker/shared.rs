@@ -106,7 +106,7 @@ impl SharedGroup {
     async fn next(&self) -> Arc<Publication> {
         let _turn = self.turn.lock().await;
         loop {
-            if let Some(next) = self.outbox.take(1, 1).pop() {
+            if let Some((_, next)) = self.outbox.take(1, 1).pop() {
                 return next.publication;
             }
             self.outbox.ready().await;
@@ -125,10 +125,9 @@ pub(super) struct SharedSubscription {
 }
 
 impl SharedSubscription {
-    /// Of a connected client.
+    /// Of a client that is away.
     pub(super) fn new(filter: TopicFilter, group: Arc<SharedGroup>, options: Options) -> Self {
-        let reader = Some(group.outbox.read());
-        Self { filter, group, reader, options }
+        Self { filter, group, reader: None, options }
     }
 
     pub(super) fn set_connected(&mut self, connected: bool) {

@@ -63,6 +63,7 @@ impl Connection {
         for path in retained {
             self.add_retained(&path);
         }
+        self.session.note_connected(self.client.session_expiry);
         self.pump();
         Ok(())
     }
@@ -126,7 +127,9 @@ impl Connection {
         let joined = hub.shared.join(hub, self.client.tenant(), &group, &filter);
         let group = joined.ok_or(SubscribeReasonCode::QuotaExceeded)?;
         self.session.deliveries.open_outbox(&hub.outboxes);
-        self.session.shared.push(SharedSubscription::new(filter, group, options));
+        let mut joined = SharedSubscription::new(filter, group, options);
+        joined.set_connected(true);
+        self.session.shared.push(joined);
         Ok(())
     }
 
@@ -170,6 +173,7 @@ impl Connection {
             self.session.retained.retain(|turn| turn.filter != gone.filter.plain);
             reasons.push(UnsubAckReason::Success);
         }
+        self.session.note_connected(self.client.session_expiry);
         let unsuback = UnsubAck { pkid: unsubscribe.pkid, reasons };
         codec::encode(self.client.version, Packet::UnsubAck(unsuback, None), &mut self.out);
     }

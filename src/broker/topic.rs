@@ -1,5 +1,6 @@
 //! Rules for topic names and filters (MQTT 5, chapter 4.7).
 
+use std::fmt;
 use std::sync::Arc;
 
 /// Longest topic or filter. They are kept in aliases, sessions and retained messages, and the protocol's limit of
@@ -54,6 +55,15 @@ impl TopicFilter {
             }
         }
         Some(Self { group, plain: plain.into() })
+    }
+}
+
+impl fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(group) = &self.group {
+            write!(f, "$share/{group}/")?;
+        }
+        f.write_str(&self.plain)
     }
 }
 

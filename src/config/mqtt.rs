@@ -80,6 +80,8 @@ pub struct MqttConfig {
 
     /// Default 604800 (7 days) that a session outlives its connection at most; MQTT 3.1.1 sessions live that long.
     pub session_expiry_max_seconds: u32,
+    /// Default `default`: whose sessions these are in the database. Instances on one database have different names.
+    pub instance_name: String,
     /// Default 20000 sessions without a connection; beyond it a session ends with its connection.
     pub max_parked_sessions: usize,
 
@@ -131,6 +133,7 @@ impl Default for MqttConfig {
             max_retained_bytes: 16 * 1024 * 1024,
             sys_interval_seconds: 10,
             session_expiry_max_seconds: 7 * 24 * 3600,
+            instance_name: "default".into(),
             max_parked_sessions: 20_000,
             login_failure_delay_milliseconds: 250,
             password_checks_at_once: 2,
