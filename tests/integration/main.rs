@@ -43,6 +43,7 @@ mod layering;
 mod maintenance;
 mod migrations;
 mod mosquitto;
+mod mqtt_sessions;
 mod openapi;
 mod outage;
 mod pipeline;
