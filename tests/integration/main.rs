@@ -14,6 +14,8 @@ mod api_health;
 mod api_idempotency;
 mod api_keys;
 mod api_live;
+mod api_live_safety;
+mod api_moments;
 mod api_reset;
 mod api_reset_zones;
 mod api_sessions;
