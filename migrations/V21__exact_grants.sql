@@ -12,17 +12,26 @@ DECLARE
     wanted record;
     policy record;
     member record;
+    ours   record;
 BEGIN
     -- Instances of one version may come here at once.
     PERFORM pg_advisory_xact_lock(hashtext('simbridge.roles'));
     IF NOT EXISTS (SELECT FROM database_roles) THEN
         RETURN;
     END IF;
+    SELECT string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind <> 'S') AS tables,
+           string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind = 'S') AS sequences,
+           (SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p
+            WHERE p.pronamespace = quote_ident(here)::regnamespace AND pg_has_role(p.proowner, 'USAGE')) AS routines
+    INTO ours
+    FROM pg_class c
+    WHERE c.relnamespace = quote_ident(here)::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_has_role(c.relowner, 'USAGE');
     -- Exactly what is wanted, also where an earlier version wanted more.
     FOR member IN SELECT * FROM database_roles LOOP
-        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', here, member.role_name);
-        EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA %I FROM %I', here, member.role_name);
-        EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA %I FROM %I', here, member.role_name);
+        -- Not what others have in this schema, such as an extension: REVOKE of what one may not grant is an error.
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %I', ours.tables, member.role_name);
+        EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %I', ours.sequences, member.role_name);
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', ours.routines, member.role_name);
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', here, member.role_name);
         EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), member.role_name);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', here, member.role_name);

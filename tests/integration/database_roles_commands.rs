@@ -220,3 +220,48 @@ async fn roles_and_logins_are_made_listed_and_removed_from_the_command_line() {
     assert!(reader.batch_execute("SELECT * FROM tenants").await.is_err(), "what it has open can do nothing");
     assert!(config.connect(tokio_postgres::NoTls).await.is_err());
 }
+
+/// Catches roles that only a superuser can make, and a schema in which nobody else may have anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_no_superuser_makes_the_roles() {
+    let database = TestDatabase::empty_of("plain_owner", PASSWORD).await;
+    let url = TestServer::shared().url_as("plain_owner", PASSWORD, &database.name);
+    database
+        .run(
+            "CREATE TABLE theirs (x integer); CREATE SEQUENCE theirs_too;
+             CREATE FUNCTION theirs() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+             REVOKE ALL ON FUNCTION theirs() FROM PUBLIC",
+        )
+        .await;
+    for arguments in [
+        &["migrate"][..],
+        &["roles", "create", "--prefix", "plain"],
+        &["roles", "create", "--prefix", "plain"],
+    ] {
+        let (code, said, problem) = command_as(&url, arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {said}{problem}");
+    }
+    let mut logins = Vec::new();
+    for (login, kind) in [("plain_serve_1", "serve"), ("plain_read_1", "read")] {
+        let mut arguments = vec!["roles", "login", login, "--as", kind];
+        arguments.extend(if kind == "read" { &["--tenant", "default"][..] } else { &[] });
+        let (code, password, problem) = command_as(&url, &arguments).await;
+        assert_eq!(code, Some(0), "{problem}");
+        logins.push(TestServer::shared().url_as(login, &password, &database.name));
+    }
+    let sims = file("sims.csv", format!("iccid\n{ICCID}\n"));
+    let import = ["sims", "import", sims.path.to_str().expect("UTF-8")];
+    let (code, said, problem) = command_as(&logins[0], &import).await;
+    assert_eq!(code, Some(0), "{said}{problem}");
+    let usage = file("usage.ndjson", line("a", 0, 100));
+    let (code, said, problem) =
+        command_as(&logins[0], &["import", usage.path.to_str().expect("UTF-8")]).await;
+    assert_eq!(code, Some(0), "{said}{problem}");
+    assert_eq!(command_as(&logins[0], &["rollup"]).await.0, Some(0));
+    assert_eq!(command_as(&logins[0], &["reconcile"]).await.0, Some(0));
+    let (client, connection) =
+        tokio_postgres::connect(&logins[1], tokio_postgres::NoTls).await.expect("it may");
+    tokio::spawn(connection);
+    assert_eq!(count(&client, "SELECT sum(total_bytes)::bigint FROM usage_records").await, 100);
+    assert_eq!(command_as(&url, &["roles", "revoke", "plain_read_1"]).await.0, Some(0));
+}

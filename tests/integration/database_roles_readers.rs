@@ -193,6 +193,12 @@ async fn a_reader_that_sets_another_role_sees_what_that_role_sees() {
     for role in [&third_role, &both, &"bridge".to_owned(), &"simbridge_ingest".to_owned()] {
         refused(&reader, &format!("SET ROLE {role}")).await;
     }
+    // Workers are still used: the leader asks for the tenants once.
+    let cheap = at_once.replace("'force_parallel_mode', 'debug_parallel_query', ", "");
+    reader.batch_execute(&cheap).await.expect("settings of its own");
+    let plan = reader.query("EXPLAIN SELECT sum(total_bytes) FROM usage_records", &[]).await.expect("it may");
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("Workers Planned")), "{plan:#?}");
     let in_workers = "SELECT proname FROM pg_proc WHERE proname IN ('visible_tenants', 'cycle_is_visible')
         AND proparallel <> 'r'";
     assert_eq!(database.rows(in_workers).await, Vec::<String>::new(), "older servers forget the role there");
