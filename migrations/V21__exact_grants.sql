@@ -5,6 +5,29 @@
 ALTER FUNCTION visible_tenants() PARALLEL RESTRICTED;
 ALTER FUNCTION cycle_is_visible(text, timestamptz, timestamptz) PARALLEL RESTRICTED;
 
+CREATE FUNCTION take_back(from_role name) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    here text := current_schema();
+    ours record;
+BEGIN
+    -- Not what others have in this schema, such as an extension: REVOKE of what one may not grant is an error.
+    SELECT string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind <> 'S') AS tables,
+           string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind = 'S') AS sequences,
+           (SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p
+            WHERE p.pronamespace = quote_ident(here)::regnamespace AND pg_has_role(p.proowner, 'USAGE')) AS routines
+    INTO ours
+    FROM pg_class c
+    WHERE c.relnamespace = quote_ident(here)::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND pg_has_role(c.relowner, 'USAGE');
+    EXECUTE format('REVOKE ALL ON TABLE %s FROM %I', ours.tables, from_role);
+    EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %I', ours.sequences, from_role);
+    EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', ours.routines, from_role);
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', here, from_role);
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), from_role);
+END $$;
+COMMENT ON FUNCTION take_back IS 'Takes from a role whatever it may do in this database';
+
 CREATE OR REPLACE FUNCTION grant_roles() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -12,28 +35,16 @@ DECLARE
     wanted record;
     policy record;
     member record;
-    ours   record;
 BEGIN
     -- Instances of one version may come here at once.
     PERFORM pg_advisory_xact_lock(hashtext('simbridge.roles'));
-    IF NOT EXISTS (SELECT FROM database_roles) THEN
+    -- A dump that was restored on another server names roles which that one does not have: they are still to be made there.
+    IF NOT EXISTS (SELECT FROM database_roles d JOIN pg_roles r ON r.rolname = d.role_name) THEN
         RETURN;
     END IF;
-    SELECT string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind <> 'S') AS tables,
-           string_agg(c.oid::regclass::text, ', ') FILTER (WHERE c.relkind = 'S') AS sequences,
-           (SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p
-            WHERE p.pronamespace = quote_ident(here)::regnamespace AND pg_has_role(p.proowner, 'USAGE')) AS routines
-    INTO ours
-    FROM pg_class c
-    WHERE c.relnamespace = quote_ident(here)::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_has_role(c.relowner, 'USAGE');
     -- Exactly what is wanted, also where an earlier version wanted more.
     FOR member IN SELECT * FROM database_roles LOOP
-        -- Not what others have in this schema, such as an extension: REVOKE of what one may not grant is an error.
-        EXECUTE format('REVOKE ALL ON TABLE %s FROM %I', ours.tables, member.role_name);
-        EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %I', ours.sequences, member.role_name);
-        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %I', ours.routines, member.role_name);
-        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', here, member.role_name);
-        EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), member.role_name);
+        PERFORM take_back(member.role_name);
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', here, member.role_name);
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), member.role_name);
     END LOOP;
@@ -69,6 +80,42 @@ BEGIN
         EXECUTE format('CREATE POLICY all_rows ON %I.%I TO %s USING (true)', here, policy.table_name,
                        (SELECT string_agg(format('%I', role_name), ', ') FROM database_roles WHERE kind <> 'read'));
     END LOOP;
+END $$;
+
+CREATE OR REPLACE FUNCTION create_roles(prefix text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    wanted record;
+    former name;
+BEGIN
+    IF prefix !~ '^[a-z][a-z0-9_]{0,40}$' THEN
+        RAISE EXCEPTION 'a prefix has 1 to 41 of a-z, 0-9 and _, and begins with a letter' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('simbridge.roles'));
+    FOR wanted IN SELECT k, (prefix || '_' || k)::name AS role_name FROM unnest(ARRAY['ingest', 'rollup', 'read', 'serve']) AS k LOOP
+        -- Roles belong to all databases of a server: another one may have made them, also at this moment.
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted.role_name);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            PERFORM FROM pg_roles r WHERE r.rolname = wanted.role_name AND (r.rolsuper OR r.rolcanlogin OR r.rolbypassrls);
+            IF FOUND THEN
+                RAISE EXCEPTION '% is a login, or may do everything: choose another prefix', wanted.role_name
+                    USING ERRCODE = 'invalid_parameter_value';
+            END IF;
+        END;
+        -- Under another prefix they were others: those would go on without a row that they see.
+        SELECT r.rolname INTO former FROM database_roles d JOIN pg_roles r ON r.rolname = d.role_name
+        WHERE d.kind = wanted.k AND d.role_name <> wanted.role_name;
+        IF FOUND THEN
+            PERFORM take_back(former);
+        END IF;
+        INSERT INTO database_roles AS held (kind, role_name) VALUES (wanted.k, wanted.role_name)
+        ON CONFLICT ON CONSTRAINT database_roles_pk DO UPDATE SET role_name = excluded.role_name;
+    END LOOP;
+    EXECUTE (SELECT format('GRANT %I, %I TO %I',
+                           max(role_name) FILTER (WHERE kind = 'ingest'), max(role_name) FILTER (WHERE kind = 'rollup'),
+                           max(role_name) FILTER (WHERE kind = 'serve')) FROM database_roles);
+    PERFORM grant_roles();
 END $$;
 
 CREATE OR REPLACE FUNCTION create_login(login name, verifier text, as_kind text, tenant_names text[]) RETURNS text

@@ -238,6 +238,17 @@ async fn making_roles_again_restores_exactly_what_they_may() {
         database.owner().create_roles("simbridge").await.expect("again");
         assert_eq!(differing(&rights(&database).await, &before), NOTHING, "{change}");
     }
+    // Under another prefix they are others, and those before may do nothing: without a policy they would see no row.
+    let others = format!("{}_others", database.name);
+    let program = connect(&TestServer::shared().serve_config_for(&database.name)).await;
+    database.owner().create_roles(&others).await.expect("roles");
+    let renamed: Vec<_> =
+        before.iter().map(|line| line.replace("simbridge_", &format!("{others}_"))).collect();
+    assert_eq!(differing(&rights(&database).await, &renamed), NOTHING);
+    refused(&program, "SELECT * FROM api_keys").await;
+    refused(&program, "SELECT * FROM usage_cycles").await;
+    database.owner().create_roles("simbridge").await.expect("the first ones again");
+    assert_eq!(differing(&rights(&database).await, &before), NOTHING);
     let wrong = database.owner().create_roles("Drop table").await.expect_err("no prefix");
     assert_eq!(wrong.code(), Some("22023"));
     let reader = connect(&login(&database, RoleKind::Read, &["default"]).await).await;

@@ -37,9 +37,7 @@ async fn a_restored_database_gets_its_roles_back_exactly() {
     let url = server.owner_url_for(&original.name);
     let (done, said) = run(&original, "pg_dump", &["-Fc", "-f", dump, &url]).await;
     assert!(done, "{said}");
-    // Those of the template's roles stay behind.
-    let mut before = rights(&original).await;
-    before.retain(|line| !line.contains("|simbridge_"));
+    let before = rights(&original).await;
     let records = original.rows("SELECT * FROM usage_records ORDER BY id").await;
     // Another server has none of the roles.
     original.run(&format!("REASSIGN OWNED BY {roles}_read TO CURRENT_USER")).await;
@@ -53,6 +51,8 @@ async fn a_restored_database_gets_its_roles_back_exactly() {
     let others = |line: &&str| line.contains("error:") && !line.contains("does not exist");
     assert!(!done && said.contains("CREATE POLICY") && !said.lines().any(|line| others(&line)), "{said}");
     assert_ne!(differing(&rights(&restored).await, &before), NOTHING);
+    // As a newer version does when it brings an older dump up to date, which `roles create` begins with.
+    restored.run("SELECT grant_roles()").await;
     let (code, said, problem) = command_as(&url, &["roles", "create", "--prefix", &roles]).await;
     assert_eq!(code, Some(0), "{said}{problem}");
     assert_eq!(differing(&rights(&restored).await, &before), NOTHING);
