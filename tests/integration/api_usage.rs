@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, TestApi, sent};
 use crate::harness::database::{TestDatabase, sim};
-use crate::harness::pipeline::time;
 
 const ICCID: &str = "8941000000000000001";
 const NOW: &str = "2026-03-10T12:00:00Z";
