@@ -2,6 +2,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::moment;
 use crate::store::alerts::Alert;
 
 /// An alert as everybody sees it: over HTTP, on MQTT and in webhooks.
@@ -29,6 +30,7 @@ pub struct AlertDocument {
     /// Of the limit, two decimals; `null` without one.
     #[schema(example = 85.0)]
     pub percent_of_limit: Option<f64>,
+    #[serde(serialize_with = "moment::to_the_second")]
     pub raised_at: DateTime<Utc>,
     /// Day in the tenant's time zone on which the limit is reached if usage goes on as in the cycle so far, or was found to be
     /// reached; `null` if that is not in this cycle.

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::domain::moment;
 use crate::ingest::DatabaseState;
 use crate::store::Store;
 
@@ -95,6 +96,7 @@ struct ApiHealth {
     /// `healthy` or `unhealthy`
     #[schema(example = "healthy")]
     status: &'static str,
+    #[serde(serialize_with = "moment::to_the_second")]
     timestamp: DateTime<Utc>,
 }
 

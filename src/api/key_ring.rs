@@ -63,8 +63,30 @@ pub(crate) struct KeyRing {
     limits: RateLimits,
     strangers: Strangers,
     uses: KeyUses,
-    /// By the hash of the key, so that how long a look takes says nothing about a key.
-    remembered: Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>,
+    remembered: Remembered,
+}
+
+/// Keys that were right not long ago, and when they were looked up; by their hash, so that how long a look takes says nothing
+/// about a key.
+#[derive(Default)]
+struct Remembered(Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>);
+
+impl Remembered {
+    fn recall(&self, hash: &KeyHash) -> Option<(Arc<ApiKey>, Instant)> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(hash).filter(|(_, at)| at.elapsed() < KNOWN_FOR).cloned()
+    }
+
+    /// Remembers a key that was looked up `at` this moment, if there is room.
+    fn keep(&self, key: Arc<ApiKey>, at: Instant) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= REMEMBER_AT_MOST {
+            held.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
+        }
+        if held.len() < REMEMBER_AT_MOST || held.contains_key(&key.hash) {
+            held.insert(key.hash, (key, at));
+        }
+    }
 }
 
 impl KeyRing {
@@ -72,7 +94,7 @@ impl KeyRing {
         let limits = if demo.is_some() { RateLimitConfig::off() } else { config.clone() };
         let strangers = Strangers::new(limits.wrong_keys_per_minute);
         let limits = RateLimits::new(limits, uses.clock());
-        Self { store, demo, limits, strangers, uses, remembered: Mutex::default() }
+        Self { store, demo, limits, strangers, uses, remembered: Remembered::default() }
     }
 
     /// Who presents this key.
@@ -88,7 +110,7 @@ impl KeyRing {
         if let Some(tenant) = self.demo.filter(|_| hash == hash_key(DEMO_KEY)) {
             return Ok(Caller { tenant, who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS), address });
         }
-        let found = match self.recall(&hash) {
+        let found = match self.remembered.recall(&hash) {
             Some((found, at)) if at.elapsed() < REMEMBER_FOR => found,
             Some(_) => self.look_up(hash).await?.ok_or(ApiError::Unauthorized)?,
             None => {
@@ -134,22 +156,66 @@ impl KeyRing {
         admitted
     }
 
-    /// A key that was right not long ago, and when it was looked up.
-    fn recall(&self, hash: &KeyHash) -> Option<(Arc<ApiKey>, Instant)> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(hash).filter(|(_, at)| at.elapsed() < KNOWN_FOR).cloned()
+    /// Whether a caller who was let in some time ago, and is being answered since, would be let in again. Nobody is turned
+    /// away because the database does not answer: there is nothing new to be seen then.
+    pub(crate) async fn still_admits(&self, caller: &Caller, permission: Permission) -> bool {
+        let Who::Key(key) = &caller.who else { return true };
+        let found = match self.remembered.recall(&key.hash) {
+            Some((found, at)) if at.elapsed() < REMEMBER_FOR => Ok(Some(found)),
+            _ => self.look_up(key.hash).await,
+        };
+        match found {
+            Ok(found) => found.is_some_and(|found| found.enabled && found.may(permission)),
+            Err(_) => true,
+        }
     }
 
     async fn look_up(&self, hash: KeyHash) -> Result<Option<Arc<ApiKey>>, ApiError> {
         let Some(found) = self.store.api_key(&hash).await? else { return Ok(None) };
         let found = Arc::new(found);
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBER_AT_MOST {
-            remembered.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
-        }
-        if remembered.len() < REMEMBER_AT_MOST {
-            remembered.insert(hash, (found.clone(), Instant::now()));
-        }
+        self.remembered.keep(found.clone(), Instant::now());
         Ok(Some(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> Arc<ApiKey> {
+        Arc::new(ApiKey {
+            id: 1,
+            hash: hash_key(&number.to_string()),
+            tenant: TenantId(1),
+            tenant_name: "default".into(),
+            name: "a key".into(),
+            permissions: Vec::new(),
+            rate_limits: HashMap::new(),
+            enabled: true,
+            revision: number as i64,
+        })
+    }
+
+    /// Catches keys that are remembered without bound, and what is old in the place of what is new.
+    #[test]
+    fn so_many_keys_are_remembered_and_old_ones_make_room() {
+        let (remembered, now) = (Remembered::default(), Instant::now());
+        let Some(long_ago) = now.checked_sub(KNOWN_FOR) else { return };
+        let held = || remembered.0.lock().unwrap().len();
+        for number in 0..REMEMBER_AT_MOST + 10 {
+            remembered.keep(key(number), if number < 5 { long_ago } else { now });
+        }
+        assert_eq!(held(), REMEMBER_AT_MOST);
+        assert!(remembered.recall(&key(0).hash).is_none(), "it was looked up too long ago");
+        assert!(
+            remembered.recall(&key(REMEMBER_AT_MOST + 4).hash).is_some(),
+            "it took the place of an old one"
+        );
+        assert!(remembered.recall(&key(REMEMBER_AT_MOST + 5).hash).is_none(), "there was no room");
+        // What is held already can be renewed.
+        let renewed = Arc::new(ApiKey { enabled: false, ..(*key(7)).clone() });
+        remembered.keep(renewed, now);
+        assert!(!remembered.recall(&key(7).hash).expect("it is held").0.enabled);
+        assert_eq!(held(), REMEMBER_AT_MOST);
     }
 }

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::domain::moment::in_seconds;
 use crate::store::sessions::SessionUsage;
 
 use super::ApiState;
@@ -98,8 +99,8 @@ async fn session_info(
     put_sum(&mut body, "data_used_bytes", "_exact", &session.total_bytes);
     put_sum(&mut body, "data_upload_bytes", "_exact", &session.upload_bytes);
     put_sum(&mut body, "data_download_bytes", "_exact", &session.download_bytes);
-    body.insert("created_at".into(), json!(session.created_at));
-    body.insert("expires_at".into(), json!(session.expires_at));
+    body.insert("created_at".into(), in_seconds(session.created_at).into());
+    body.insert("expires_at".into(), in_seconds(session.expires_at).into());
     body.insert("status".into(), status.into());
     Ok(Json(body.into()))
 }

@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use crate::domain::moment::in_seconds;
+
 use super::ApiState;
 use super::health::Check;
 
@@ -34,8 +36,8 @@ pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
         sources.push(json!({
             "name": name,
             "state": phase,
-            "subscribedSince": source.subscribed_since,
-            "lastMessageAt": source.last_message_at,
+            "subscribedSince": source.subscribed_since.map(in_seconds),
+            "lastMessageAt": source.last_message_at.map(in_seconds),
             "received": source.received,
             "acknowledged": source.acknowledged,
             "unacknowledged": source.unacknowledged,

@@ -45,6 +45,11 @@ impl From<StartError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        StartError::from(error).into()
+        match error.code() {
+            Some("42501") => {
+                Self::new(78, format!("this login may not do that, one with the role serve may: {error}"))
+            }
+            _ => StartError::from(error).into(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod clock;
 mod counter;
 mod iccid;
+pub mod moment;
 mod permission;
 mod record;
 mod rejection;

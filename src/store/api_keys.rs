@@ -36,6 +36,7 @@ pub type KeyHash = [u8; 32];
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     pub id: i32,
+    pub hash: KeyHash,
     pub tenant: TenantId,
     pub tenant_name: String,
     pub name: String,
@@ -98,6 +99,7 @@ impl Store {
             let limits: serde_json::Value = row.get("rate_limits");
             ApiKey {
                 id: row.get("id"),
+                hash: *hash,
                 tenant: TenantId(row.get("tenant_id")),
                 tenant_name: row.get("tenant_name"),
                 name: row.get("name"),

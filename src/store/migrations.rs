@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 20] = [
+static MIGRATIONS: [Migration; 21] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -44,6 +44,7 @@ static MIGRATIONS: [Migration; 20] = [
     migration!(18, "database_roles"),
     migration!(19, "retained_messages"),
     migration!(20, "broker_acl"),
+    migration!(21, "exact_grants"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
@@ -80,6 +81,11 @@ pub enum MigrationError {
          run `simbridge migrate` as the owner of its tables"
     )]
     NotOwner { found: i32, known: i32 },
+    #[error(
+        "this login may not run simbridge: it has none of the roles serve, ingest and rollup in this database, \
+         and does not own its tables"
+    )]
+    NoRole,
     #[error("migration V{version} ({name}) failed: {cause}")]
     Failed { version: i32, name: &'static str, cause: StoreError },
     #[error(transparent)]
@@ -101,7 +107,9 @@ impl Store {
             let created = CREATE_HISTORY.execute(&tx, StatementMode::Unnamed, &[]).await;
             created.map_err(|error| refused_to_others(error, 0))?;
         }
-        let history = HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await?;
+        let history = HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await.map_err(|error| {
+            if error.code() == Some("42501") { MigrationError::NoRole } else { error.into() }
+        })?;
         let found = verify(&history)?;
         let mut applied = 0;
         for migration in MIGRATIONS.iter().filter(|m| m.version > found) {

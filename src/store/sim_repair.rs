@@ -1,9 +1,10 @@
 //! Makes everything that is held of a SIM what its records say (migration V9).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use tracing::warn;
 
 use crate::domain::Iccid;
 
@@ -11,6 +12,10 @@ use super::rollups::Lock;
 use super::{Statement, Store, StoreError, statement};
 
 static REPAIR_SIM: Statement = statement!("repair_sim", TEXT, TIMESTAMPTZ);
+
+/// A repair that deadlocks with somebody else (40P01) is tried again so often.
+const RETRIES: u32 = 5;
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What a repair changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,11 +31,31 @@ pub struct SimRepair {
 
 impl Store {
     /// One transaction that shuts out batches and roll-ups, so it is for a SIM that differs from its records and not for
-    /// every SIM.
+    /// every SIM. `limit` is that of one attempt, and of all that are begun.
     ///
     /// # Errors
     /// [`StoreError`]; nothing was changed then.
     pub async fn repair_sim(
+        &self,
+        iccid: &Iccid,
+        now: DateTime<Utc>,
+        limit: Duration,
+    ) -> Result<SimRepair, StoreError> {
+        let (until, mut failures) = (Instant::now() + limit, 0);
+        loop {
+            match self.try_repair_sim(iccid, now, limit).await {
+                // It holds many locks for long, so whoever is in its way may come again.
+                Err(error) if error.is_contention() && failures < RETRIES && Instant::now() < until => {
+                    failures += 1;
+                    warn!(%error, failures, "the repair of a SIM was in another's way and is tried again");
+                    tokio::time::sleep(RETRY_DELAY * failures).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_repair_sim(
         &self,
         iccid: &Iccid,
         now: DateTime<Utc>,

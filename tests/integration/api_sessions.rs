@@ -37,9 +37,9 @@ async fn a_session_shows_the_sum_of_its_readings() {
     }
     let usage = api.get_as(&key, "/session/vpn%201%2F%C3%A4/usage").await;
     assert_eq!((usage.status, usage.json()), (200, json!({"dataUsedBytes": 72_405_504_000i64})));
-    let sql = "SELECT created_at FROM usage_sessions WHERE session_id = 'vpn 1/ä'";
-    let created: chrono::DateTime<chrono::Utc> =
-        database.client.query_one(sql, &[]).await.expect("a row").get(0);
+    let created = "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+                   FROM usage_sessions WHERE session_id = 'vpn 1/ä'";
+    let created = database.text(created, &[]).await;
     let info = api.get_as(&key, "/session/vpn%201%2F%C3%A4/info").await;
     let expected = json!({
         "session_id": "vpn 1/ä", "iccid": ICCID, "data_used_bytes": 72_405_504_000i64, "data_upload_bytes": 1_500,

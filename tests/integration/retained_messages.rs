@@ -121,3 +121,96 @@ async fn what_changes_while_the_database_is_away_is_stored_later() {
     let ended = tokio::time::timeout(Duration::from_secs(30), bridge.terminate()).await;
     assert_eq!(ended.expect("it ends"), Some(0));
 }
+
+/// Keeps several changes together: while the table is away none of them is stored.
+async fn at_once(database: &TestDatabase, bridge: &BridgeProcess, topics: &[&str]) {
+    database.run("ALTER TABLE mqtt_retained RENAME TO away").await;
+    for topic in topics {
+        retain(bridge, topic, topic, &[]).await;
+    }
+    run("mosquitto_pub", bridge, &["-r", "-n", "-q", "1", "-t", "d/gone"]).await;
+    database.run("ALTER TABLE away RENAME TO mqtt_retained").await;
+}
+
+const STORED: &str = "SELECT topic FROM mqtt_retained ORDER BY 1";
+
+/// Catches a message that the table refuses and that keeps the others from it, or is tried again for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_table_refuses_is_the_only_one_that_is_not_stored() {
+    if !installed() {
+        return;
+    }
+    let database = TestDatabase::new().await;
+    let options = BridgeOptions::new(database.url());
+    let bridge = BridgeProcess::start(&options).await;
+    retain(&bridge, "d/gone", "soon", &[]).await;
+    eventually("it is stored", async || (database.rows(STORED).await == ["d/gone"]).then_some(())).await;
+    database
+        .run(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'not this one' USING ERRCODE = '22023';
+             END $$;
+             CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON mqtt_retained
+                 FOR EACH ROW WHEN (NEW.topic = 'd/bad') EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    at_once(&database, &bridge, &["d/1", "d/bad", "d/z"]).await;
+    eventually("the others are stored", async || {
+        (database.rows(STORED).await == ["d/1", "d/z"]).then_some(())
+    })
+    .await;
+    let told =
+        || bridge.log().iter().filter(|line| line.contains("a retained message cannot be stored")).count();
+    eventually("it is told", async || (told() == 1).then_some(())).await;
+    assert!(bridge.log().iter().any(|line| line.contains(r#""topic":"d/bad""#) && line.contains("22023")));
+    assert_eq!(retained(&bridge, 3).await, "d/1 d/1 1 1  \nd/bad d/bad 1 1  \nd/z d/z 1 1  \n");
+    // Whatever comes later passes, and the one that was refused is not tried again.
+    retain(&bridge, "d/zz", "later", &[]).await;
+    eventually("it is stored", async || (database.rows(STORED).await.len() == 3).then_some(())).await;
+    assert_eq!(told(), 1);
+    assert_eq!(bridge.terminate().await, Some(0));
+    let bridge = BridgeProcess::start(&options).await;
+    assert_eq!(retained(&bridge, 3).await, "d/1 d/1 1 1  \nd/z d/z 1 1  \nd/zz later 1 1  \n");
+    assert_eq!(bridge.terminate().await, Some(0));
+}
+
+/// Catches changes that are lost because the connection breaks while they are stored one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_while_messages_are_stored_one_by_one_loses_none() {
+    if !installed() {
+        return;
+    }
+    let database = TestDatabase::new().await;
+    let bridge = BridgeProcess::start(&BridgeOptions::new(database.url())).await;
+    retain(&bridge, "d/gone", "soon", &[]).await;
+    eventually("it is stored", async || (database.rows(STORED).await == ["d/gone"]).then_some(())).await;
+    // A sequence counts what is rolled back too. The first message that comes alone after the refused one ends its connection.
+    database
+        .run(
+            "CREATE SEQUENCE refused; CREATE SEQUENCE broken;
+             CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+                 IF EXISTS (SELECT FROM kept WHERE topic = 'd/bad') THEN
+                     PERFORM nextval('refused');
+                     RAISE EXCEPTION 'not this one' USING ERRCODE = '22023';
+                 ELSIF (SELECT array_agg(topic) FROM kept) = '{d/z}' AND nextval('broken') = 1 THEN
+                     PERFORM pg_terminate_backend(pg_backend_pid());
+                 END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER disturb AFTER INSERT ON mqtt_retained
+                 REFERENCING NEW TABLE AS kept FOR EACH STATEMENT EXECUTE FUNCTION disturb()",
+        )
+        .await;
+    at_once(&database, &bridge, &["d/1", "d/bad", "d/z"]).await;
+    eventually("the connection broke", async || {
+        (database.number("SELECT last_value FROM broken").await > 1).then_some(())
+    })
+    .await;
+    eventually("everything is stored", async || {
+        (database.rows(STORED).await == ["d/1", "d/z"]).then_some(())
+    })
+    .await;
+    assert!(database.number("SELECT last_value FROM refused").await >= 3, "a batch, the one, and both again");
+    assert!(bridge.log().iter().any(|line| line.contains("retained messages wait for the database")));
+    assert_eq!(bridge.terminate().await, Some(0));
+}

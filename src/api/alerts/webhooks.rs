@@ -14,6 +14,7 @@ use crate::api::body::JsonBody;
 use crate::api::caller::{Allowed, ChangeAlerts};
 use crate::api::error::{ApiError, CONFLICT};
 use crate::api::query::Query;
+use crate::domain::moment;
 use crate::store::alert_webhooks::{DeliverySummary, Webhook, WebhookSecret};
 
 use super::{cut, id, page};
@@ -37,6 +38,7 @@ pub(crate) struct CreatedWebhook {
     /// Key of the signatures, shown here and never again.
     #[schema(example = "whsec_4fzzz5cRz2Cz8c0nU0mD0yEJ0b1G3nYk8b2m3h4x5yA")]
     secret: String,
+    #[serde(serialize_with = "moment::to_the_second")]
     created_at: DateTime<Utc>,
 }
 
@@ -47,6 +49,7 @@ pub(crate) struct WebhookEntry {
     #[schema(example = 3)]
     id: i32,
     url: String,
+    #[serde(serialize_with = "moment::to_the_second")]
     created_at: DateTime<Utc>,
     /// Deliveries that are still to be made.
     #[schema(example = 0)]
@@ -77,12 +80,14 @@ pub(crate) struct DeliveryEntry {
     /// Attempts so far, replays included.
     #[schema(example = 1)]
     attempts: i32,
+    #[serde(serialize_with = "moment::if_any")]
     next_attempt_at: Option<DateTime<Utc>>,
     /// HTTP status of the last answer.
     #[schema(example = 200)]
     last_status: Option<i32>,
     /// Why the last attempt failed.
     last_error: Option<String>,
+    #[serde(serialize_with = "moment::if_any")]
     finished_at: Option<DateTime<Utc>>,
 }
 

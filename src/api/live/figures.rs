@@ -3,10 +3,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::moment::in_seconds;
 use crate::store::dashboard::DashboardStats;
 
 use super::super::ApiState;
@@ -59,7 +60,7 @@ pub(super) fn body(stats: &DashboardStats, now: DateTime<Utc>) -> Bytes {
             today_data_usage: stats.today_data_usage,
             active_sims: stats.active_sims,
             active_sessions: stats.active_sessions,
-            last_updated: now.to_rfc3339_opts(SecondsFormat::Secs, true),
+            last_updated: in_seconds(now),
         },
     };
     serde_json::to_vec(&figures).expect("numbers and text").into()

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::moment;
 use crate::store::sim_usage::{RecordPlace, StoredRecord};
 
 use super::super::ApiState;
@@ -49,6 +50,7 @@ pub(super) struct Record {
     billing_cycle_id: Option<String>,
     #[schema(example = "PROCESSED")]
     status: String,
+    #[serde(serialize_with = "moment::to_the_second")]
     processed_at: DateTime<Utc>,
 }
 

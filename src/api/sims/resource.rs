@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::domain::moment;
 use crate::store::sim_changes::InventorySim;
 
 use super::super::ApiState;
@@ -57,7 +58,9 @@ pub(super) struct Sim {
     location_name: Option<String>,
     #[schema(example = 1)]
     cycle_day: i16,
+    #[serde(serialize_with = "moment::to_the_second")]
     created_at: DateTime<Utc>,
+    #[serde(serialize_with = "moment::to_the_second")]
     updated_at: DateTime<Utc>,
 }
 

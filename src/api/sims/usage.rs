@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
 
+use crate::domain::moment;
 use crate::store::sim_usage::CycleUsage;
 
 use super::super::ApiState;
@@ -25,6 +26,7 @@ pub(super) struct SimUsage {
     billing_cycle: BillingCycle,
     usage: UsageOfCycle,
     limit: Limit,
+    #[serde(serialize_with = "moment::to_the_second")]
     last_updated: DateTime<Utc>,
 }
 

@@ -11,6 +11,7 @@ use crate::api::body::JsonBytes;
 use crate::api::caller::{Allowed, WriteUsageBatch};
 use crate::api::error::ApiError;
 use crate::api::idempotency::{IdempotencyHeader, IdempotencyKey};
+use crate::domain::moment;
 use crate::ingest::queue::{Receipt, RecordStatus};
 use crate::payload;
 
@@ -31,6 +32,7 @@ pub(super) struct BatchAnswer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<RecordError>,
     #[schema(example = "2026-11-21T02:00:01Z")]
+    #[serde(serialize_with = "moment::to_the_second")]
     processed_at: DateTime<Utc>,
 }
 

@@ -12,6 +12,7 @@ use crate::api::body::JsonBytes;
 use crate::api::caller::{Allowed, Caller, WriteUsage};
 use crate::api::error::ApiError;
 use crate::api::idempotency::{IdempotencyHeader, IdempotencyKey};
+use crate::domain::moment;
 use crate::ingest::queue::RecordStatus;
 use crate::payload::{self, Decoded};
 
@@ -27,6 +28,7 @@ pub(super) struct Accepted {
     status: Acceptance,
     /// When it was stored; of a duplicate, when the first one was.
     #[schema(example = "2026-11-21T02:00:01Z")]
+    #[serde(serialize_with = "moment::to_the_second")]
     processed_at: DateTime<Utc>,
 }
 

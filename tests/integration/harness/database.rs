@@ -30,9 +30,26 @@ pub(crate) struct TestDatabase {
 
 impl TestDatabase {
     pub(crate) async fn new() -> Self {
+        Self::copy_of(TEMPLATE).await
+    }
+
+    /// A database with nothing in it.
+    pub(crate) async fn empty() -> Self {
+        Self::copy_of("template0").await
+    }
+
+    /// The same, of a login that is no superuser and may make roles.
+    pub(crate) async fn empty_of(owner: &str, password: &str) -> Self {
+        let admin = TestServer::shared().admin().await;
+        let make = format!("CREATE ROLE {owner} LOGIN CREATEROLE PASSWORD '{password}'");
+        admin.batch_execute(&make).await.expect("a name of its own");
+        Self::copy_of(&format!("template0 OWNER {owner}")).await
+    }
+
+    async fn copy_of(template: &str) -> Self {
         let server = TestServer::shared();
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let copy = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
+        let copy = format!("CREATE DATABASE {name} TEMPLATE {template}");
         let admin = server.admin().await;
         // A template cannot be copied while another copy of it is being made.
         super::eventually("a copy of the template", async || admin.batch_execute(&copy).await.ok()).await;
