@@ -149,7 +149,7 @@ impl Broker {
 
     /// Sessions that outlive their connections, to be stored from now on, and those that were stored before.
     pub fn sessions(&self) -> (SessionLog, SessionRestore) {
-        (SessionLog::new(&self.hub.journal), SessionRestore::new(&self.hub))
+        (SessionLog::new(&self.hub), SessionRestore::new(&self.hub))
     }
 
     /// The way for the program's own messages to clients.

@@ -13,7 +13,7 @@ use crate::domain::TenantId;
 use super::Hub;
 use super::acl::Principal;
 use super::outbox::Delivery;
-use super::registry::ClientKey;
+use super::registry::{ClientKey, Registry};
 use super::session::Session;
 use super::session_record::{Header, Journal, SessionRecord};
 use super::stored_message;
@@ -147,19 +147,23 @@ impl SessionChanges {
 
 /// The sessions of a broker. It outlives the broker, so that the last changes can be stored after it has ended.
 #[derive(Clone)]
-pub struct SessionLog(Arc<Journal>);
+pub struct SessionLog {
+    journal: Arc<Journal>,
+    /// What waits for clients would be gone with their sessions.
+    _sessions: Arc<Registry>,
+}
 
 impl SessionLog {
-    pub(super) fn new(journal: &Arc<Journal>) -> Self {
-        journal.open();
-        Self(journal.clone())
+    pub(super) fn new(hub: &Hub) -> Self {
+        hub.journal.open();
+        Self { journal: hub.journal.clone(), _sessions: hub.registry.clone() }
     }
 
     /// At most `limit` sessions that changed. The caller stores them and says so, or gives them back.
     pub fn take(&self, limit: usize) -> SessionChanges {
         let mut taken = SessionChanges::default();
         for _ in 0..limit {
-            let Some(record) = self.0.next() else { break };
+            let Some(record) = self.journal.next() else { break };
             if record.lock().gone {
                 taken.gone.push((record.key.0, record.key.1.to_string()));
                 taken.gone_records.push(record);
@@ -186,7 +190,7 @@ impl SessionLog {
             change.record.lock().header_changed |= change.session.is_some();
             records.push(change.record);
         }
-        self.0.give_back(records);
+        self.journal.give_back(records);
     }
 }
 
