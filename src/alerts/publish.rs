@@ -104,7 +104,7 @@ impl Board {
         }
         self.shown.insert(key, alert.id);
         let (tenant, topic) = (alert.tenant, topic(&alert.iccid));
-        self.publisher.retain(tenant, topic, AlertDocument::from(alert).json().into()).await;
+        self.publisher.retain(tenant, topic, AlertDocument::from(alert).json().into());
         self.metrics.published.inc();
     }
 
@@ -122,7 +122,7 @@ impl Board {
         let gone: Vec<_> =
             self.shown.iter().filter(|(_, id)| stale.contains(id)).map(|(key, _)| key.clone()).collect();
         for (tenant, iccid) in gone {
-            self.publisher.retain(tenant, topic(&iccid), Bytes::new()).await;
+            self.publisher.retain(tenant, topic(&iccid), Bytes::new());
             self.shown.remove(&(tenant, iccid));
         }
         Ok(())

@@ -4,6 +4,7 @@ mod database;
 mod logins;
 mod maintenance;
 mod mqtt;
+mod mqtt_sessions;
 mod retained;
 mod sources;
 
@@ -180,7 +181,7 @@ impl Bridge {
         if let Some(listeners) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone(), &reader_tasks, &readers)?;
             publisher = Some(broker.publisher());
-            retained::attach(&broker, &store, options.clock, &reader_tasks, &readers).await?;
+            restore_broker(&broker, config, options.clock, &store, &reader_tasks, &readers).await?;
             listeners.spawn(broker, &metrics.broker, readiness.clone(), &intake_tasks, &soft, &hard);
         }
         if let Some(listener) = http {
@@ -259,6 +260,19 @@ async fn prepare(store: &Store, now: DateTime<Utc>, max_age_days: u64) -> Result
     store.ensure_partitions(now, max_age_days).await?;
     store.roll_cycles(now).await?;
     Ok(())
+}
+
+/// Gives a broker that has no clients yet what it had before it was stopped, and keeps what changes.
+async fn restore_broker(
+    broker: &Broker,
+    config: &Config,
+    clock: Clock,
+    store: &Store,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
+    retained::attach(broker, store, clock, tasks, stop).await?;
+    mqtt_sessions::attach(broker, &config.mqtt, store, clock, tasks, stop).await
 }
 
 async fn listen(

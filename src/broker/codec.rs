@@ -3,8 +3,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttd::protocol::{
-    self, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Error, LastWill, LastWillProperties,
-    Login, Packet, Protocol, PubAckReason, PubRecReason, Publish, PublishProperties, QoS, Subscribe,
+    self, Connect, ConnectProperties, DisconnectReasonCode, Error, LastWill, LastWillProperties, Login,
+    Packet, Protocol, PubAckReason, PubRecReason, Publish, PublishProperties, QoS, Subscribe,
     SubscribeProperties, Unsubscribe, v4, v5,
 };
 
@@ -309,11 +309,6 @@ pub(super) fn put_disconnect(ending: &Ending, with_reason_string: bool, out: &mu
     out.put_slice(&[DISCONNECT << 4, 2 + properties, code, properties, 0x1f]);
     out.put_u16(text.len() as u16);
     out.put_slice(text);
-}
-
-/// A normal end, as the router's links want to hear it.
-pub(super) fn normal_disconnect() -> Packet {
-    Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection }, None)
 }
 
 /// The lower of two QoS levels.

@@ -15,9 +15,9 @@ use super::connect::{self, Client};
 use super::deliveries::{DeliveryLimits, OutboundAliases};
 use super::ending::{Ending, Violation};
 use super::feeder::Feeder;
-use super::link::{Link, LinkClosed};
 use super::listener::send_will;
 use super::metrics::BrokerMetrics;
+use super::outbox::Outbox;
 use super::registry::{Leave, Ticket};
 use super::session::Session;
 use super::shared::next_shared;
@@ -50,6 +50,8 @@ pub(super) struct Connection {
     stops: Stops,
     last_read: Instant,
     paused: Option<Paused>,
+    /// A client that does not keep up with what this one publishes.
+    pub(super) held_by: Option<Arc<Outbox>>,
     stopping: bool,
     /// A refusal was logged; the others are only counted.
     pub(super) refusal_logged: bool,
@@ -100,7 +102,7 @@ pub(super) async fn serve(
         () = stops.hard.cancelled() => return,
     };
     hub.metrics.connection("accepted");
-    let (session, present) = match left {
+    let (mut session, present) = match left {
         // The client is back: a will that waited is not sent.
         Some(left) if !client.clean_start && left.session.is_for(&client) => (left.session, true),
         Some(left) => {
@@ -111,6 +113,7 @@ pub(super) async fn serve(
         }
         None => (Session::of(&client), false),
     };
+    session.persist(&hub, &client);
     let mut connection = Box::new(Connection::new(hub, client, session, transport, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
     let ending = connection.run(&ticket, present).await;
@@ -129,8 +132,6 @@ impl Connection {
         let config = &hub.config;
         let limits = DeliveryLimits {
             max_in_flight: client.receive_maximum.min(config.max_outbound_in_flight),
-            max_messages: config.max_outbound_messages,
-            max_bytes: config.max_outbound_bytes,
             max_packet: client.max_packet,
         };
         Self {
@@ -145,6 +146,7 @@ impl Connection {
             stops,
             last_read: Instant::now(),
             paused: None,
+            held_by: None,
             stopping: false,
             refusal_logged: false,
             client,
@@ -155,6 +157,7 @@ impl Connection {
     /// Runs until something ends the connection.
     async fn run(&mut self, ticket: &Ticket, resumed: bool) -> Ending {
         if resumed {
+            self.session.set_connected(true);
             let (deliveries, mut outlet) = self.outlet();
             deliveries.resume(&mut outlet, Instant::now());
         }
@@ -177,9 +180,7 @@ impl Connection {
         let signal = self.session.window.signal();
         let reading = self.paused.is_none() && !self.stopping;
         let keep_alive = self.keep_alive_deadline();
-        let has_room = self.session.deliveries.has_room(&self.limits);
-        let subscribed = !self.session.subscriptions.is_empty();
-        let more_retained = self.may_send_retained();
+        let more = self.session.deliveries.has_more() || self.may_send_retained();
         let takes_turns =
             !self.session.shared.is_empty() && self.session.deliveries.takes_turns(&self.limits);
         tokio::select! {
@@ -201,20 +202,22 @@ impl Connection {
                 ready?;
                 self.read().await
             }
-            opened = next_publication(&mut self.session.link), if has_room && subscribed => match opened {
-                Ok(opened) => {
-                    self.deliver(opened).await;
-                    Ok(())
-                }
-                Err(LinkClosed) => self.relink().await,
-            },
-            (publication, matched) = next_shared(&self.hub, &self.session.shared), if takes_turns => {
-                self.deliver_shared(publication, matched);
+            () = ready(self.session.deliveries.outbox()) => {
+                self.pump();
+                // So much may wait for this client by now that it must be read, whoever it is waiting for.
+                if self.held_by.is_some() { self.handle_buffered().await } else { Ok(()) }
+            }
+            delivery = next_shared(&self.session.shared), if takes_turns => {
+                self.deliver_shared(delivery);
                 Ok(())
             }
-            () = std::future::ready(()), if more_retained => {
+            () = std::future::ready(()), if more => {
                 self.pump();
                 Ok(())
+            }
+            () = relaxed(self.held_by.as_ref()), if self.held_by.is_some() => {
+                self.held_by = None;
+                self.handle_buffered().await
             }
             () = sleep_until(keep_alive), if reading => self.read_at_last().await,
         }
@@ -265,13 +268,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Too much of this client's, or of everybody's, is waiting for the database: no more is read from it.
+    /// Too much of this client's, or of everybody's, is waiting for the database, or a subscriber does not keep up with it: no
+    /// more is read from it.
     pub(super) fn is_paused(&self) -> bool {
         let config = &self.hub.config;
         let own = self.session.window.charged_bytes().max(self.feeder.waiting_bytes());
         let all = self.feeder.total_waiting_bytes();
         own > config.max_unacked_bytes_per_connection
             || (all > config.max_backlog_bytes && !self.feeder.is_empty())
+            || self.is_held()
+    }
+
+    /// A client for which others wait is read all the same: what it acknowledges makes room.
+    fn is_held(&self) -> bool {
+        self.held_by.as_ref().is_some_and(|outbox| outbox.holds()) && !self.session.deliveries.holds()
     }
 
     fn note_pause(&mut self) {
@@ -343,6 +353,10 @@ impl Connection {
             Some(will) => Some((will.delay.min(expiry), will)),
             None => None,
         };
+        self.session.set_connected(false);
+        if !expiry.is_zero() {
+            self.session.note_parked(expiry);
+        }
         let session = (!expiry.is_zero()).then_some((self.session, expiry));
         let leave = Leave { session, delayed_will: delayed_will.map(|(delay, will)| (will, delay)) };
         let late = hub.registry.release(ticket, leave);
@@ -352,10 +366,17 @@ impl Connection {
     }
 }
 
-async fn next_publication(link: &mut Option<Link>) -> Result<super::envelope::Opened, LinkClosed> {
-    match link {
-        Some(link) => link.next().await,
-        None => Err(LinkClosed),
+async fn ready(outbox: Option<&Arc<Outbox>>) {
+    match outbox {
+        Some(outbox) => outbox.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn relaxed(outbox: Option<&Arc<Outbox>>) {
+    match outbox {
+        Some(outbox) => outbox.relaxed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,30 +1,26 @@
 //! What is on its way to a client: waiting, sent and not acknowledged, and (QoS 2) received and not released.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use prometheus_client::metrics::counter::Counter;
 use rumqttd::protocol::{Packet, PubRel, PubRelReason, PublishProperties, QoS};
 
-use super::codec::{self, Version};
-use super::publication::Publication;
-use super::session::Match;
-use super::shared::Share;
+use crate::domain::TenantId;
 
-/// A publication for this client.
-#[derive(Debug)]
-struct Delivery {
-    publication: Publication,
-    qos: QoS,
-    retain: bool,
-    identifiers: Vec<usize>,
-    share: Option<Share>,
-}
+use super::codec::{self, Version};
+use super::outbox::{Delivery, Outbox, Outboxes, Reader};
+use super::session_log::StoredMessage;
+
+/// Deliveries are encoded as far as this, and then written.
+const TURN_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 struct InFlight {
     pkid: u16,
+    position: u64,
     delivery: Delivery,
     /// PUBREC came; PUBREL is what is to be repeated.
     received: bool,
@@ -33,18 +29,20 @@ struct InFlight {
 /// Deliveries of one session, in order.
 #[derive(Default)]
 pub(super) struct Deliveries {
-    waiting: VecDeque<Delivery>,
-    waiting_bytes: usize,
+    /// What waits; `None` until the first subscription.
+    outbox: Option<Arc<Outbox>>,
+    /// While the client is connected.
+    reader: Option<Reader>,
     in_flight: VecDeque<InFlight>,
     last_pkid: u16,
+    /// More could be sent when what is encoded has been written.
+    more: bool,
 }
 
 /// What the client and the configuration allow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryLimits {
     pub(super) max_in_flight: usize,
-    pub(super) max_messages: usize,
-    pub(super) max_bytes: usize,
     /// Largest packet that the client takes.
     pub(super) max_packet: usize,
 }
@@ -85,62 +83,116 @@ pub(super) struct Outlet<'c> {
 }
 
 impl Deliveries {
-    /// Whether more may be taken from the router. What is not taken waits there.
-    pub(super) fn has_room(&self, limits: &DeliveryLimits) -> bool {
-        self.waiting.len() < limits.max_messages && self.waiting_bytes < limits.max_bytes
+    /// What waits for the session, for publishers to put it in; it is made for a connected client.
+    pub(super) fn open_outbox(&mut self, outboxes: &Arc<Outboxes>) -> Arc<Outbox> {
+        let outbox = self.outbox.get_or_insert_with(|| outboxes.open());
+        self.reader.get_or_insert_with(|| outbox.read());
+        outbox.clone()
     }
 
-    /// Whether less than half of the room is taken; beyond it QoS 0 is dropped.
-    pub(super) fn is_relaxed(&self, limits: &DeliveryLimits) -> bool {
-        self.waiting.len() <= limits.max_messages / 2 && self.waiting_bytes <= limits.max_bytes / 2
+    /// As they were stored, in order.
+    pub(super) fn restored(
+        outbox: Arc<Outbox>,
+        tenant: TenantId,
+        messages: Vec<StoredMessage>,
+        last_pkid: u16,
+    ) -> Self {
+        let mut in_flight = VecDeque::new();
+        for message in messages {
+            let (position, sent, received) = (message.position, message.packet_id, message.released);
+            let delivery = message.into_delivery(tenant);
+            outbox.restore_position(position + 1);
+            match sent {
+                Some(pkid) => in_flight.push_back(InFlight { pkid, position, delivery, received }),
+                None => outbox.restore(position, delivery),
+            }
+        }
+        Self { outbox: Some(outbox), reader: None, in_flight, last_pkid, more: false }
+    }
+
+    /// What was sent and is not acknowledged, to be stored.
+    pub(super) fn sent(&self, now: Instant) -> Vec<StoredMessage> {
+        let stored = self.in_flight.iter().filter_map(|open| {
+            let message = StoredMessage::of(&open.delivery, open.position, now)?;
+            Some(StoredMessage { packet_id: Some(open.pkid), released: open.received, ..message })
+        });
+        stored.collect()
+    }
+
+    /// Position of the oldest message that is not acknowledged.
+    pub(super) fn oldest(&self) -> u64 {
+        let waiting = || self.outbox.as_ref().map_or(0, |outbox| outbox.oldest());
+        self.in_flight.front().map_or_else(waiting, |open| open.position)
+    }
+
+    pub(super) fn last_packet_id(&self) -> u16 {
+        self.last_pkid
+    }
+
+    pub(super) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.as_ref()
+    }
+
+    /// Whether a connection takes what waits.
+    pub(super) fn set_connected(&mut self, connected: bool) {
+        self.reader = self.outbox.as_ref().filter(|_| connected).map(Outbox::read);
+    }
+
+    /// Whether less than half of the room is taken.
+    pub(super) fn is_relaxed(&self) -> bool {
+        self.outbox.as_ref().is_none_or(|outbox| outbox.is_relaxed())
+    }
+
+    /// Whether publishers wait for this client.
+    pub(super) fn holds(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.holds())
+    }
+
+    /// Whether more could be sent when what is encoded has been written.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
     }
 
     /// Whether the client takes its turns in shared subscriptions: what it was given is sent, and it has room in its window.
     /// Otherwise the messages are for the other members.
     pub(super) fn takes_turns(&self, limits: &DeliveryLimits) -> bool {
-        self.waiting.is_empty() && self.in_flight.len() < limits.max_in_flight
-    }
-
-    /// Takes a publication. False when it was dropped: QoS 0 is not worth the room that a slow client has left.
-    pub(super) fn push(&mut self, publication: Publication, matched: Match, limits: &DeliveryLimits) -> bool {
-        let qos = codec::lower(publication.qos, matched.qos);
-        if qos == QoS::AtMostOnce && !self.is_relaxed(limits) {
-            return false;
-        }
-        self.waiting_bytes += publication.bytes();
-        self.waiting.push_back(Delivery {
-            publication,
-            qos,
-            retain: matched.retain,
-            identifiers: matched.identifiers,
-            share: matched.share,
-        });
-        true
+        self.in_flight.len() < limits.max_in_flight
+            && self.outbox.as_ref().is_none_or(|outbox| outbox.is_empty())
     }
 
     /// Sends what the client's receive window has room for. Returns how many could not be sent because the client takes
     /// no packets of that size.
     pub(super) fn pump(&mut self, outlet: &mut Outlet<'_>, now: Instant) -> u64 {
+        let Some(outbox) = self.outbox.clone() else { return 0 };
         let mut too_large = 0;
-        while let Some(next) = self.waiting.front() {
-            if next.qos != QoS::AtMostOnce && self.in_flight.len() >= outlet.limits.max_in_flight {
+        loop {
+            self.more = outlet.out.len() >= TURN_BYTES;
+            if self.more {
                 break;
             }
-            let Some(delivery) = self.waiting.pop_front() else { break };
-            self.waiting_bytes -= delivery.publication.bytes();
-            if delivery.publication.remaining_expiry(now).is_none() {
-                continue;
+            let window = outlet.limits.max_in_flight.saturating_sub(self.in_flight.len());
+            let taken = outbox.take(TURN_BYTES, window);
+            if taken.is_empty() {
+                break;
             }
-            let pkid = if delivery.qos == QoS::AtMostOnce { 0 } else { self.free_pkid() };
-            if !emit(&delivery, false, pkid, outlet, now) {
-                too_large += 1;
-                continue;
-            }
-            if pkid != 0 {
-                self.in_flight.push_back(InFlight { pkid, delivery, received: false });
+            for (position, delivery) in taken {
+                too_large += u64::from(!self.send(position, delivery, outlet, now));
             }
         }
         too_large
+    }
+
+    /// False when the client takes no packet of that size.
+    fn send(&mut self, position: u64, delivery: Delivery, outlet: &mut Outlet<'_>, now: Instant) -> bool {
+        if delivery.publication.remaining_expiry(now).is_none() {
+            return true;
+        }
+        let pkid = if delivery.qos == QoS::AtMostOnce { 0 } else { self.free_pkid() };
+        let sent = emit(&delivery, false, pkid, outlet, now);
+        if sent && pkid != 0 {
+            self.in_flight.push_back(InFlight { pkid, position, delivery, received: false });
+        }
+        sent
     }
 
     /// Repeats what an earlier connection of this session left open.
@@ -186,7 +238,8 @@ impl Drop for Deliveries {
     fn drop(&mut self) {
         let sent =
             self.in_flight.drain(..).map(|open| open.delivery).filter(|sent| sent.qos == QoS::AtLeastOnce);
-        for delivery in sent.chain(self.waiting.drain(..)) {
+        let waiting = self.outbox.iter().flat_map(|outbox| outbox.drain());
+        for delivery in sent.chain(waiting) {
             if let Some(share) = delivery.share {
                 share.give_back(delivery.publication);
             }

@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::deliveries::own;
 use super::ending::{Ending, Violation};
 use super::metrics::Kind;
+use super::outbox::Outbox;
 use super::publication::Publication;
 use super::reply::Verdict;
 use super::strictness;
@@ -46,6 +47,8 @@ impl Connection {
                 break;
             }
         }
+        // What was acknowledged made room.
+        self.pump();
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {
             // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
@@ -57,10 +60,12 @@ impl Connection {
         let version = self.client.version;
         match packet {
             Inbound::Publish(publish) => self.publish(publish, received).await?,
-            Inbound::PubAck { pkid } | Inbound::PubComp { pkid } => {
-                self.session.deliveries.acknowledged(pkid)
+            Inbound::PubAck { pkid }
+            | Inbound::PubComp { pkid }
+            | Inbound::PubRec { pkid, accepted: false } => {
+                self.session.deliveries.acknowledged(pkid);
+                self.session.note_acknowledged();
             }
-            Inbound::PubRec { pkid, accepted: false } => self.session.deliveries.acknowledged(pkid),
             Inbound::PubRec { pkid, accepted: true } => {
                 self.session.deliveries.received(pkid, version, &mut self.out);
             }
@@ -71,8 +76,8 @@ impl Connection {
                 codec::encode(version, Packet::PubComp(PubComp { pkid, reason }, None), &mut self.out);
             }
             Inbound::PingReq => codec::encode(version, Packet::PingResp(PingResp), &mut self.out),
-            Inbound::Subscribe(subscribe, properties) => self.subscribe(subscribe, properties).await?,
-            Inbound::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await,
+            Inbound::Subscribe(subscribe, properties) => self.subscribe(subscribe, properties)?,
+            Inbound::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe),
             Inbound::Disconnect { keep_will, session_expiry } => {
                 self.change_expiry(session_expiry)?;
                 if !keep_will {
@@ -81,7 +86,6 @@ impl Connection {
                 return Err(Ending::ClientDisconnected);
             }
         }
-        self.pump();
         Ok(())
     }
 
@@ -127,7 +131,15 @@ impl Connection {
             None if answer.is_some() => self.session.window.push_decided(arrival, Verdict::Accepted),
             None => {}
         }
-        self.fan_out(name, publish.qos, publish.retain, payload, publish.properties.take()).await;
+        let held_by = self.fan_out(name, publish.qos, publish.retain, payload, publish.properties.take());
+        // Those who publish usage must not wait for those who listen, and nobody for itself.
+        let own = self.session.deliveries.outbox();
+        if let Some(outbox) = held_by
+            && usage.is_none()
+            && own.is_none_or(|own| !Arc::ptr_eq(own, &outbox))
+        {
+            self.held_by = Some(outbox);
+        }
         Ok(())
     }
 
@@ -214,24 +226,26 @@ impl Connection {
         });
     }
 
-    async fn fan_out(
+    /// Returns the subscriber that does not keep up.
+    fn fan_out(
         &mut self,
         name: &str,
         qos: QoS,
         retain: bool,
         payload: Bytes,
         properties: Option<rumqttd::protocol::PublishProperties>,
-    ) {
-        let tenant = self.client.tenant();
-        if !retain && self.hub.filters.matching(tenant, name).is_empty() {
-            return;
+    ) -> Option<Arc<Outbox>> {
+        let (tenant, publisher) = (self.client.tenant(), &self.client.client_id);
+        let takers = self.hub.subscriptions.takers(tenant, name, publisher);
+        if takers.is_empty() && !retain {
+            return None;
         }
         let mut publication = Publication::new(tenant, Arc::from(name), payload, properties, Instant::now());
         publication.own_properties();
         publication.qos = qos;
         publication.retain = retain;
-        publication.publisher = self.client.client_id.clone();
-        self.hub.publish(publication).await;
+        publication.publisher = publisher.clone();
+        self.hub.deliver(publication, takers)
     }
 
     /// Writes the answers that are due, in order.
@@ -242,7 +256,7 @@ impl Connection {
                 self.hub.metrics.acknowledged(slot.received, *now.get_or_insert_with(Instant::now));
             }
             self.put_answer(&slot);
-            self.send_reply(slot).await;
+            self.send_reply(slot);
         }
         Ok(())
     }
@@ -279,7 +293,7 @@ impl Connection {
         }
     }
 
-    async fn send_reply(&mut self, mut slot: Slot) {
+    fn send_reply(&mut self, mut slot: Slot) {
         let Some(to) = slot.reply_to.take() else { return };
         let valid = topic::is_valid_name(&to.topic, self.hub.config.max_topic_levels)
             && !topic::is_reserved(&to.topic);
@@ -290,7 +304,7 @@ impl Connection {
             return;
         }
         if let Some(reply) = slot.outcome().and_then(|outcome| outcome.reply.clone()).filter(|_| valid) {
-            self.hub.reply(self.client.tenant(), *to, reply).await;
+            self.hub.reply(self.client.tenant(), *to, reply);
         }
     }
 }

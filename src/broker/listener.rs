@@ -58,6 +58,7 @@ pub(super) async fn run(
     drop(listeners);
     hub.tasks.close();
     hub.tasks.wait().await;
+    hub.journal.close();
 }
 
 /// The next client of any listener. They take turns, so that a rush at one does not shut the others. Cancel-safe.
@@ -85,7 +86,7 @@ pub(super) fn keep_house(hub: &Arc<Hub>, now: Instant, hard: &CancellationToken)
     }
 }
 
-/// Publishes a will in a task of its own, because that may wait for the router or the queue.
+/// Publishes a will in a task of its own, because that may wait for the queue.
 pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
     let (on, hard) = (hub.clone(), hard.clone());
     hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });

@@ -54,7 +54,6 @@ pub struct BrokerMetrics {
     recent: Mutex<RecentLatency>,
     pub(super) paused_readers: Gauge,
     dropped: Family<ReasonLabel, Counter>,
-    pub(super) router_restarts: Counter,
     refused: Family<ActionLabel, Counter>,
     certificate_expiry: Gauge,
     certificate_reloads: Family<ResultLabel, Counter>,
@@ -75,7 +74,6 @@ impl Default for BrokerMetrics {
             recent: Mutex::new(RecentLatency::new(Instant::now())),
             paused_readers: Gauge::default(),
             dropped: Family::default(),
-            router_restarts: Counter::default(),
             refused: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_reloads: Family::default(),
@@ -118,11 +116,6 @@ impl BrokerMetrics {
             "mqtt_dropped",
             "Messages not delivered to a subscriber, by reason",
             self.dropped.clone(),
-        );
-        registry.register(
-            "mqtt_router_restarts",
-            "Restarts of the router between clients",
-            self.router_restarts.clone(),
         );
         registry.register(
             "mqtt_refused",

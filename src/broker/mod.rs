@@ -1,7 +1,7 @@
 //! The embedded MQTT broker: MQTT 3.1.1 and 5 on one port (ADR 0002), over TCP, TLS and WebSocket.
 //!
 //! The sockets are ours and the codecs rumqttd's. A PUBLISH with usage goes to the ingest queue and is answered when it is
-//! committed; everything, usage included, is delivered to subscribers through rumqttd's router.
+//! committed; everything, usage included, is put into the outboxes of its subscribers (ADR 0014).
 
 mod ack_window;
 pub mod acl;
@@ -13,15 +13,12 @@ mod connection;
 pub mod credential;
 mod deliveries;
 mod ending;
-mod envelope;
-mod fanout;
 mod feeder;
-mod filter_index;
 mod inbound;
-mod link;
 mod listener;
 pub mod metrics;
 mod outbound;
+mod outbox;
 mod publication;
 mod publisher;
 mod registry;
@@ -29,9 +26,13 @@ mod reply;
 mod retained;
 mod retained_log;
 mod session;
+mod session_log;
+mod session_record;
 mod shared;
+mod stored_message;
 mod strictness;
 mod subscribing;
+mod subscription_index;
 mod sys_topics;
 pub mod tls;
 mod topic;
@@ -43,7 +44,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -57,15 +58,19 @@ use crate::ingest::topics::UsageTopics;
 
 use acl::{DefaultRules, LoginWatch};
 use auth::Access;
-use fanout::Fanout;
-use filter_index::FilterIndex;
 use metrics::BrokerMetrics;
+use outbox::{Delivery, Outbox, OutboxLimits, Outboxes, Pushed};
 use publication::Publication;
 pub use publisher::Publisher;
 use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
+pub use session_log::{
+    SessionChange, SessionChanges, SessionLog, SessionRestore, StoredMessage, StoredSession,
+};
+use session_record::Journal;
 use shared::SharedGroups;
+use subscription_index::{SubscriptionIndex, Taker};
 pub use transport::Listener;
 
 /// What a broker needs.
@@ -92,11 +97,12 @@ struct Hub {
     rules: DefaultRules,
     clock: Clock,
     metrics: Arc<BrokerMetrics>,
-    fanout: Fanout,
-    filters: Arc<FilterIndex>,
+    subscriptions: Arc<SubscriptionIndex>,
+    outboxes: Arc<Outboxes>,
     shared: Arc<SharedGroups>,
     retained: Arc<RetainedStore>,
     registry: Arc<Registry>,
+    journal: Arc<Journal>,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
@@ -110,15 +116,17 @@ impl Broker {
     pub fn new(options: BrokerOptions) -> Self {
         let config = options.config;
         let hub = Hub {
-            fanout: Fanout::start(
-                config.max_subscribers,
-                config.subscription_log_bytes,
-                options.metrics.clone(),
-            ),
-            filters: Arc::default(),
+            subscriptions: Arc::new(SubscriptionIndex::new(config.max_subscriptions)),
+            outboxes: Arc::new(Outboxes::new(OutboxLimits {
+                max_messages: config.max_outbound_messages,
+                max_bytes: config.max_outbound_bytes,
+                max_bytes_in_all: config.max_outbound_bytes_in_all,
+                patience: Duration::from_millis(config.subscriber_patience_milliseconds),
+            })),
             shared: Arc::default(),
             retained: Arc::new(RetainedStore::new(config.max_retained_messages, config.max_retained_bytes)),
             registry: Arc::new(Registry::new(config.max_parked_sessions)),
+            journal: Arc::default(),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
             sys_wanted: Notify::new(),
@@ -137,6 +145,11 @@ impl Broker {
     /// What is retained, to be stored and restored.
     pub fn retained(&self) -> RetainedLog {
         RetainedLog::new(&self.hub.retained)
+    }
+
+    /// Sessions that outlive their connections, to be stored from now on, and those that were stored before.
+    pub fn sessions(&self) -> (SessionLog, SessionRestore) {
+        (SessionLog::new(&self.hub), SessionRestore::new(&self.hub))
     }
 
     /// The way for the program's own messages to clients.
@@ -164,25 +177,47 @@ impl Broker {
 
 impl Hub {
     /// Delivers to whoever subscribed, and retains if asked.
-    async fn publish(&self, publication: Publication) {
-        let slots = self.filters.matching(publication.tenant, &publication.topic);
-        if slots.is_empty() && !publication.retain {
-            return;
-        }
+    fn publish(&self, publication: Publication) {
+        let Publication { tenant, topic, publisher, .. } = &publication;
+        let takers = self.subscriptions.takers(*tenant, topic, publisher);
+        self.deliver(publication, takers);
+    }
+
+    /// As `publish`, to those who were found. Returns a subscriber that does not keep up: a publisher that can wait should.
+    fn deliver(&self, publication: Publication, takers: Vec<Taker>) -> Option<Arc<Outbox>> {
         let publication = Arc::new(publication);
         if publication.retain && !self.retained.retain(&publication) {
             self.metrics.dropped("retained_store_full", 1);
         }
-        if !slots.is_empty() {
-            let taken = self.fanout.publish(publication, slots).await;
-            if !taken {
-                self.metrics.dropped("router_behind", 1);
+        let mut behind = None;
+        for Taker { outbox, qos, retain_as_published, identifiers } in takers {
+            let pushed = outbox.push(Delivery {
+                qos: codec::lower(publication.qos, qos),
+                retain: publication.retain && retain_as_published,
+                identifiers,
+                share: None,
+                publication: publication.clone(),
+            });
+            if pushed.hold {
+                behind = Some(outbox);
             }
+            self.note(pushed);
+        }
+        behind
+    }
+
+    /// Counts what was not delivered.
+    fn note(&self, pushed: Pushed) {
+        if pushed.dropped > 0 {
+            self.metrics.dropped("slow_subscriber", pushed.dropped);
+        }
+        if pushed.gave_way > 0 {
+            self.metrics.dropped("outbox_full", pushed.gave_way);
         }
     }
 
     /// Publishes the outcome of a message that asked for it.
-    async fn reply(&self, tenant: TenantId, to: ack_window::ReplyTo, payload: Bytes) {
+    fn reply(&self, tenant: TenantId, to: ack_window::ReplyTo, payload: Bytes) {
         let properties = rumqttd::protocol::PublishProperties {
             correlation_data: to.correlation_data,
             payload_format_indicator: Some(1),
@@ -192,6 +227,6 @@ impl Hub {
         let mut publication =
             Publication::new(tenant, to.topic.as_str().into(), payload, Some(properties), Instant::now());
         publication.qos = rumqttd::protocol::QoS::AtLeastOnce;
-        self.publish(publication).await;
+        self.publish(publication);
     }
 }

@@ -1,59 +1,27 @@
 //! What a client is sent besides answers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::codec;
 use super::connection::Connection;
 use super::deliveries::{Deliveries, Outlet};
-use super::ending::Ending;
-use super::envelope::Opened;
-use super::publication::Publication;
-use super::session::Match;
+use super::outbox::Delivery;
 
-/// Publications taken from the router at a time.
-const DELIVERY_TURN: usize = 256;
 /// Retained messages are encoded as far as this, and then written.
 const RETAINED_TURN_BYTES: usize = 64 * 1024;
-/// A router that is being replaced is asked again so much later.
-const RELINK_PAUSE: Duration = Duration::from_millis(200);
 
 impl Connection {
-    pub(super) async fn deliver(&mut self, first: Opened) {
-        let mut next = Some(first);
-        let mut turn = 1..DELIVERY_TURN;
-        while let Some(opened) = next.take() {
-            if let Some(matched) = self.session.matching(&opened, &self.client)
-                && !self.session.deliveries.push(opened.publication, matched, &self.limits)
-            {
-                self.hub.metrics.dropped("slow_subscriber", 1);
-            }
-            // What is taken from the router must be kept, so the end is decided before.
-            if turn.next().is_none() || !self.session.deliveries.has_room(&self.limits) {
-                break;
-            }
-            if let Some(link) = &mut self.session.link {
-                next = link.next_ready().await;
-            }
-        }
-        let missed = self.session.link.as_mut().map_or(0, |link| link.take_missed());
-        if missed > 0 {
-            self.hub.metrics.dropped("log_overwritten", missed);
-        }
-        self.pump();
-    }
-
     /// Takes what came up in a shared subscription; there was room for it.
-    pub(super) fn deliver_shared(&mut self, publication: Publication, matched: Match) {
-        self.session.deliveries.push(publication, matched, &self.limits);
+    pub(super) fn deliver_shared(&mut self, delivery: Delivery) {
+        self.keep(delivery);
         self.pump();
     }
 
-    /// The router died and took the link along; the new one gets the same subscriptions.
-    pub(super) async fn relink(&mut self) -> Result<(), Ending> {
-        self.session.link = None;
-        if self.session.ensure_link(&self.hub.clone()).await.is_err() {
-            tokio::time::sleep(RELINK_PAUSE).await;
+    /// Behind what waits already. Whoever subscribes has an outbox.
+    fn keep(&self, delivery: Delivery) {
+        if let Some(outbox) = self.session.deliveries.outbox() {
+            self.hub.note(outbox.push(delivery));
         }
-        Ok(())
     }
 
     pub(super) fn outlet(&mut self) -> (&mut Deliveries, Outlet<'_>) {
@@ -80,7 +48,7 @@ impl Connection {
     pub(super) fn may_send_retained(&self) -> bool {
         !self.session.retained.is_empty()
             && self.out.len() < RETAINED_TURN_BYTES
-            && self.session.deliveries.is_relaxed(&self.limits)
+            && self.session.deliveries.is_relaxed()
     }
 
     /// As `pump`, for the retained messages that new subscriptions have not got yet.
@@ -94,13 +62,14 @@ impl Connection {
                 continue;
             };
             turn.after = Some(publication.topic.clone());
-            let matched = Match {
-                qos: turn.qos,
+            let (qos, identifier) = (turn.qos, turn.identifier);
+            self.keep(Delivery {
+                qos: codec::lower(publication.qos, qos),
                 retain: true,
-                identifiers: turn.identifier.into_iter().collect(),
+                identifiers: identifier.into_iter().collect(),
                 share: None,
-            };
-            self.session.deliveries.push((*publication).clone(), matched, &self.limits);
+                publication,
+            });
             let (deliveries, mut outlet) = self.outlet();
             too_large += deliveries.pump(&mut outlet, Instant::now());
         }

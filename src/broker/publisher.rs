@@ -19,7 +19,7 @@ impl Publisher {
     }
 
     /// Delivers to subscribers of the tenant and retains; an empty payload takes back what is retained.
-    pub async fn retain(&self, tenant: TenantId, topic: String, payload: Bytes) {
+    pub fn retain(&self, tenant: TenantId, topic: String, payload: Bytes) {
         let Some(hub) = self.0.upgrade() else { return };
         let properties = (!payload.is_empty()).then(|| PublishProperties {
             payload_format_indicator: Some(1),
@@ -29,6 +29,6 @@ impl Publisher {
         let mut publication = Publication::new(tenant, topic.into(), payload, properties, Instant::now());
         publication.qos = QoS::AtLeastOnce;
         publication.retain = true;
-        hub.publish(publication).await;
+        hub.publish(publication);
     }
 }

@@ -231,6 +231,16 @@ impl Registry {
         leave.delayed_will.map(|(will, _)| will)
     }
 
+    /// Takes over a session whose client is away. False when there are too many.
+    pub(super) fn park(&self, key: ClientKey, session: Session, ends: Instant) -> bool {
+        let mut inner = lock(&self.inner);
+        let has_room = inner.parked.len() < self.max_parked;
+        if has_room {
+            inner.parked.insert(key, Parked { session, ends, will: None });
+        }
+        has_room
+    }
+
     /// Takes out sessions whose time is over and wills whose delay is.
     pub(super) fn take_expired(&self, now: Instant) -> Expired {
         let mut expired = Expired::default();

@@ -3,16 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use rumqttd::protocol::{PublishProperties, QoS};
-use serde::{Deserialize, Serialize};
 
 use crate::domain::TenantId;
 
-use super::publication::Publication;
 use super::retained::{Change, RetainedStore};
+use super::stored_message;
 
 /// A retained message without the broker's own types.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,21 +49,13 @@ impl RetainedLog {
 
     /// Takes a stored message over. False when there is no room for it.
     pub fn restore(&self, message: RetainedMessage) -> bool {
-        let stored =
-            message.properties.and_then(|json| serde_json::from_value::<StoredProperties>(json).ok());
-        let mut properties = stored.map(StoredProperties::into_properties).unwrap_or_default();
-        // Rounded up: a message does not expire because it was written down.
-        let seconds = message.expires_in.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        properties.message_expiry_interval =
-            seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
-        let now = Instant::now();
-        let topic: Arc<str> = message.topic.into();
-        let mut publication = Publication::new(message.tenant, topic, message.payload, Some(properties), now);
-        publication.qos = match message.qos {
-            0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            _ => QoS::ExactlyOnce,
-        };
+        let mut publication = stored_message::publication(
+            (message.tenant, message.topic),
+            message.payload,
+            message.properties,
+            message.expires_in,
+        );
+        publication.qos = stored_message::qos(message.qos);
         publication.retain = true;
         self.0.restore(&Arc::new(publication))
     }
@@ -86,7 +74,7 @@ impl RetainedLog {
                     topic: message.topic.to_string(),
                     payload: message.payload.clone(),
                     qos: message.qos as u8,
-                    properties: message.properties.as_deref().and_then(StoredProperties::of),
+                    properties: stored_message::properties(message),
                     expires_in: left.map(|seconds| Duration::from_secs(seconds.into())),
                 }),
                 None => taken.forgotten.push((change.key.0, change.key.1.to_string())),
@@ -101,54 +89,13 @@ impl RetainedLog {
     }
 }
 
-/// The properties of a PUBLISH that belong to the message (MQTT 5, 3.3.2.3).
-#[derive(Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct StoredProperties {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_format: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_topic: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_data: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    user_properties: Vec<(String, String)>,
-}
-
-impl StoredProperties {
-    fn of(properties: &PublishProperties) -> Option<serde_json::Value> {
-        // MQTT forbids U+0000 in texts (1.5.4) and PostgreSQL cannot store it: one such text must not keep others from the table.
-        let clean = |text: &String| (!text.contains('\0')).then(|| text.clone());
-        let pairs = properties.user_properties.iter();
-        let stored = Self {
-            payload_format: properties.payload_format_indicator,
-            content_type: properties.content_type.as_ref().and_then(clean),
-            response_topic: properties.response_topic.as_ref().and_then(clean),
-            correlation_data: properties.correlation_data.as_ref().map(|data| STANDARD.encode(data)),
-            user_properties: pairs.filter_map(|(key, value)| Some((clean(key)?, clean(value)?))).collect(),
-        };
-        serde_json::to_value(stored).ok()
-    }
-
-    fn into_properties(self) -> PublishProperties {
-        PublishProperties {
-            payload_format_indicator: self.payload_format,
-            content_type: self.content_type,
-            response_topic: self.response_topic,
-            correlation_data: self
-                .correlation_data
-                .and_then(|data| STANDARD.decode(data).ok())
-                .map(Bytes::from),
-            user_properties: self.user_properties,
-            ..PublishProperties::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use rumqttd::protocol::{PublishProperties, QoS};
+
+    use super::super::publication::Publication;
     use super::*;
 
     fn log() -> (Arc<RetainedStore>, RetainedLog) {

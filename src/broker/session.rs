@@ -1,29 +1,26 @@
 use std::collections::{HashSet, VecDeque};
-
-use rumqttd::protocol::QoS;
+use std::time::{Duration, Instant};
 
 use super::Hub;
 use super::ack_window::AckWindow;
 use super::acl::Principal;
 use super::connect::Client;
 use super::deliveries::Deliveries;
-use super::envelope::Opened;
-use super::fanout::FanoutError;
-use super::filter_index::FilterHold;
-use super::link::Link;
+use super::registry::ClientKey;
 use super::retained::Turn;
-use super::shared::{Share, SharedSubscription};
+use super::session_log::{self, StoredMessage, StoredSession, StoredSubscription};
+use super::session_record::{Header, RecordHandle};
+use super::shared::SharedSubscription;
+use super::stored_message;
+use super::subscription_index::{IndexedSubscription, Options, Subscriber};
 use super::topic::TopicFilter;
 
 /// One subscription of a session.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) filter: TopicFilter,
-    pub(super) qos: QoS,
-    pub(super) no_local: bool,
-    pub(super) retain_as_published: bool,
-    pub(super) identifier: Option<usize>,
-    pub(super) hold: FilterHold,
+    pub(super) options: Options,
+    pub(super) indexed: IndexedSubscription,
 }
 
 /// What outlives a connection.
@@ -37,20 +34,11 @@ pub(super) struct Session {
     pub(super) received: HashSet<u16>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) shared: Vec<SharedSubscription>,
-    /// The router's way to this session; `None` until the first subscription.
-    pub(super) link: Option<Link>,
     pub(super) deliveries: Deliveries,
     /// New subscriptions that have not got all retained messages.
     pub(super) retained: VecDeque<Turn>,
-}
-
-/// How a publication is delivered to a session.
-pub(super) struct Match {
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) identifiers: Vec<usize>,
-    /// The group that it was taken from.
-    pub(super) share: Option<Share>,
+    /// Of a session that outlives its connection, when sessions are stored.
+    record: Option<RecordHandle>,
 }
 
 impl Session {
@@ -66,52 +54,106 @@ impl Session {
             && filters.all(|filter| client.rights.may_subscribe(&filter.plain))
     }
 
-    /// What the subscriptions say about a publication; `None` when none of them wants it. Overlapping subscriptions give
-    /// one delivery with the highest QoS (MQTT 5, 3.3.4): the router sends a copy for each, of which the oldest
-    /// subscription's counts, because the older one has got whatever the younger one has.
-    pub(super) fn matching(&self, opened: &Opened, client: &Client) -> Option<Match> {
-        let publication = &opened.publication;
-        // The filter's number may have been another tenant's when this was published.
-        if publication.tenant != client.tenant() {
-            return None;
+    /// Whether a connection takes what waits, for the session and for the groups that it is in.
+    pub(super) fn set_connected(&mut self, connected: bool) {
+        self.deliveries.set_connected(connected);
+        for shared in &mut self.shared {
+            shared.set_connected(connected);
         }
-        let mut found: Option<Match> = None;
-        for subscription in &self.subscriptions {
-            let own = subscription.no_local && publication.publisher == client.client_id;
-            if own || !subscription.filter.matches(&publication.topic) {
-                continue;
-            }
-            if found.is_none() && subscription.hold.slot() != opened.slot {
-                return None;
-            }
-            let found = found.get_or_insert(Match {
-                qos: QoS::AtMostOnce,
-                retain: false,
-                identifiers: Vec::new(),
-                share: None,
-            });
-            if subscription.qos as u8 > found.qos as u8 {
-                found.qos = subscription.qos;
-            }
-            found.retain |= publication.retain && subscription.retain_as_published;
-            found.identifiers.extend(subscription.identifier);
-        }
-        found
     }
 
-    /// The link, made or remade: a router that died took its links with it.
-    pub(super) async fn ensure_link(&mut self, hub: &Hub) -> Result<&mut Link, FanoutError> {
-        let current = *hub.fanout.generation().borrow();
-        let link = match self.link.take() {
-            Some(link) if link.generation() == current => link,
-            _ => {
-                let mut link = hub.fanout.open().await?;
-                for subscription in &self.subscriptions {
-                    link.subscribe(subscription.hold.slot()).await.map_err(|_| FanoutError::Unavailable)?;
-                }
-                link
-            }
+    /// Has a session that outlives its connection stored, and no other.
+    pub(super) fn persist(&mut self, hub: &Hub, client: &Client) {
+        if client.session_expiry.is_zero() {
+            self.record = None;
+        } else if self.record.is_none() {
+            self.record = RecordHandle::new(&hub.journal, (client.tenant(), client.client_id.clone()));
+        }
+        self.note_connected(client.session_expiry);
+    }
+
+    /// The client is connected; its subscriptions may have changed.
+    pub(super) fn note_connected(&self, keep: Duration) {
+        if let Some(record) = &self.record {
+            record.connected(self.header(keep, None), self.deliveries.outbox());
+        }
+    }
+
+    /// The client has gone.
+    pub(super) fn note_parked(&self, keep: Duration) {
+        if let Some(record) = &self.record {
+            let now = Instant::now();
+            let header = self.header(keep, Some(now + keep));
+            record.parked(header, self.deliveries.sent(now), self.deliveries.oldest());
+        }
+    }
+
+    /// The client has acknowledged something.
+    pub(super) fn note_acknowledged(&self) {
+        if let Some(record) = &self.record {
+            record.acknowledged(|| self.deliveries.oldest());
+        }
+    }
+
+    fn header(&self, keep: Duration, ends: Option<Instant>) -> Header {
+        let stored = |filter: &TopicFilter, options: &Options| StoredSubscription {
+            filter: filter.to_string(),
+            qos: options.qos as u8,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            identifier: options.identifier,
         };
-        Ok(self.link.insert(link))
+        let own = self.subscriptions.iter().map(|held| stored(&held.filter, &held.options));
+        let shared = self.shared.iter().map(|held| stored(&held.filter, &held.options));
+        Header {
+            owner: session_log::owner(&self.owner),
+            keep,
+            ends,
+            subscriptions: own.chain(shared).collect(),
+            received: self.received.iter().copied().collect(),
+            last_packet_id: self.deliveries.last_packet_id(),
+        }
+    }
+
+    /// A session as it was stored. `None` when there are too many subscriptions.
+    pub(super) fn restored(
+        hub: &Hub,
+        key: &ClientKey,
+        owner: Principal,
+        subscriptions: &[StoredSubscription],
+        (stored, ends): (StoredSession, Instant),
+        messages: Vec<StoredMessage>,
+    ) -> Option<Self> {
+        let (tenant, client) = key.clone();
+        let outbox = hub.outboxes.open();
+        let stored_to = messages.last().map_or(0, |last| last.position + 1);
+        let deliveries = Deliveries::restored(outbox.clone(), tenant, messages, stored.last_packet_id);
+        let mut session =
+            Self { owner, received: stored.received.into_iter().collect(), deliveries, ..Self::default() };
+        for held in subscriptions {
+            let Some(filter) = TopicFilter::parse(&held.filter, hub.config.max_topic_levels) else {
+                continue;
+            };
+            let options = Options {
+                qos: stored_message::qos(held.qos),
+                no_local: held.no_local,
+                retain_as_published: held.retain_as_published,
+                identifier: held.identifier,
+            };
+            if let Some(name) = filter.group.clone() {
+                let group = hub.shared.join(hub, tenant, &name, &filter)?;
+                session.shared.push(SharedSubscription::new(filter, group, options));
+                continue;
+            }
+            let subscriber = Subscriber { outbox: outbox.clone(), client: client.clone() };
+            let indexed = hub.subscriptions.add(tenant, filter.plain.clone(), subscriber, options)?;
+            session.subscriptions.push(Subscription { filter, options, indexed });
+        }
+        let header = session.header(stored.keep, Some(ends));
+        session.record = RecordHandle::new(&hub.journal, key.clone());
+        if let Some(record) = &session.record {
+            record.restored(header, Some(outbox), stored_to);
+        }
+        Some(session)
     }
 }

@@ -14,11 +14,12 @@ use super::ending::{Ending, Violation};
 use super::retained::Turn;
 use super::session::Subscription;
 use super::shared::SharedSubscription;
+use super::subscription_index::{Options, Subscriber};
 use super::sys_topics;
 use super::topic::TopicFilter;
 
 impl Connection {
-    pub(super) async fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         subscribe: Subscribe,
         properties: Option<SubscribeProperties>,
@@ -37,7 +38,7 @@ impl Connection {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut retained = Vec::new();
         for filter in subscribe.filters {
-            let code = match self.add(&filter, identifier).await {
+            let code = match self.add(&filter, identifier) {
                 Ok(new) => {
                     let wanted = match filter.retain_forward_rule {
                         RetainForwardRule::OnEverySubscribe => true,
@@ -62,12 +63,13 @@ impl Connection {
         for path in retained {
             self.add_retained(&path);
         }
+        self.session.note_connected(self.client.session_expiry);
         self.pump();
         Ok(())
     }
 
     /// Adds or changes a subscription. True when it is new.
-    async fn add(&mut self, asked: &Filter, identifier: Option<usize>) -> Result<bool, SubscribeReasonCode> {
+    fn add(&mut self, asked: &Filter, identifier: Option<usize>) -> Result<bool, SubscribeReasonCode> {
         let hub = self.hub.clone();
         let filter = TopicFilter::parse(&asked.path, hub.config.max_topic_levels)
             .ok_or(SubscribeReasonCode::TopicFilterInvalid)?;
@@ -79,64 +81,55 @@ impl Connection {
             // The one refusal that both versions know.
             return Err(SubscribeReasonCode::Unspecified);
         }
+        let options = Options {
+            qos: asked.qos,
+            no_local: asked.nolocal,
+            retain_as_published: asked.preserve_retain,
+            identifier,
+        };
         if let Some(group) = filter.group.clone() {
-            self.share(&hub, asked, group, filter, identifier).await?;
+            self.share(&hub, group, filter, options)?;
             // Nobody's turn comes with what is retained (MQTT 5, 4.8.2).
             return Ok(false);
         }
         let held = self.session.subscriptions.iter_mut().find(|held| held.filter == filter);
         if let Some(held) = held {
-            held.qos = asked.qos;
-            held.no_local = asked.nolocal;
-            held.retain_as_published = asked.preserve_retain;
-            held.identifier = identifier;
+            held.options = options;
+            held.indexed.change(options);
             return Ok(false);
         }
         if self.is_full(&hub) {
             return Err(SubscribeReasonCode::QuotaExceeded);
         }
-        let link = self.session.ensure_link(&hub).await.map_err(|_| SubscribeReasonCode::QuotaExceeded)?;
-        let hold = hub.filters.hold(self.client.tenant(), filter.plain.clone());
-        if link.subscribe(hold.slot()).await.is_err() {
-            return Err(SubscribeReasonCode::ImplementationSpecific);
-        }
-        self.session.subscriptions.push(Subscription {
-            filter,
-            qos: asked.qos,
-            no_local: asked.nolocal,
-            retain_as_published: asked.preserve_retain,
-            identifier,
-            hold,
-        });
+        let outbox = self.session.deliveries.open_outbox(&hub.outboxes);
+        let subscriber = Subscriber { outbox, client: self.client.client_id.clone() };
+        let indexed = hub.subscriptions.add(self.client.tenant(), filter.plain.clone(), subscriber, options);
+        let indexed = indexed.ok_or(SubscribeReasonCode::QuotaExceeded)?;
+        self.session.subscriptions.push(Subscription { filter, options, indexed });
         Ok(true)
     }
 
     /// As `add`, for a shared subscription.
-    async fn share(
+    fn share(
         &mut self,
         hub: &Hub,
-        asked: &Filter,
         group: Arc<str>,
         filter: TopicFilter,
-        identifier: Option<usize>,
+        options: Options,
     ) -> Result<(), SubscribeReasonCode> {
         if let Some(held) = self.session.shared.iter_mut().find(|held| held.filter == filter) {
-            held.qos = asked.qos;
-            held.retain_as_published = asked.preserve_retain;
-            held.identifier = identifier;
+            held.options = options;
             return Ok(());
         }
         if self.is_full(hub) {
             return Err(SubscribeReasonCode::QuotaExceeded);
         }
-        let joined = hub.shared.join(hub, self.client.tenant(), &group, &filter).await;
-        self.session.shared.push(SharedSubscription {
-            filter,
-            group: joined.map_err(|_| SubscribeReasonCode::QuotaExceeded)?,
-            qos: asked.qos,
-            retain_as_published: asked.preserve_retain,
-            identifier,
-        });
+        let joined = hub.shared.join(hub, self.client.tenant(), &group, &filter);
+        let group = joined.ok_or(SubscribeReasonCode::QuotaExceeded)?;
+        self.session.deliveries.open_outbox(&hub.outboxes);
+        let mut joined = SharedSubscription::new(filter, group, options);
+        joined.set_connected(true);
+        self.session.shared.push(joined);
         Ok(())
     }
 
@@ -153,14 +146,14 @@ impl Connection {
         let turn = Turn {
             filter: held.filter.plain.clone(),
             after: None,
-            qos: held.qos,
-            identifier: held.identifier,
+            qos: held.options.qos,
+            identifier: held.options.identifier,
         };
         self.session.retained.retain(|older| older.filter != turn.filter);
         self.session.retained.push_back(turn);
     }
 
-    pub(super) async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for path in &unsubscribe.filters {
             let filter = TopicFilter::parse(path, self.hub.config.max_topic_levels);
@@ -176,15 +169,11 @@ impl Connection {
                 reasons.push(UnsubAckReason::NoSubscriptionExisted);
                 continue;
             };
-            // The order stays: overlapping subscriptions are told apart by their age.
             let gone = self.session.subscriptions.remove(at);
             self.session.retained.retain(|turn| turn.filter != gone.filter.plain);
-            if let Some(link) = &mut self.session.link {
-                // A dead link has no subscriptions any more.
-                link.unsubscribe(gone.hold.slot()).await.ok();
-            }
             reasons.push(UnsubAckReason::Success);
         }
+        self.session.note_connected(self.client.session_expiry);
         let unsuback = UnsubAck { pkid: unsubscribe.pkid, reasons };
         codec::encode(self.client.version, Packet::UnsubAck(unsuback, None), &mut self.out);
     }

@@ -33,8 +33,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
             _ = interval.tick() => {}
             () = hub.sys_wanted.notified() => {}
         }
-        for tenant in hub.filters.tenants_below(ROOT) {
-            publish(&hub, tenant, started.elapsed()).await;
+        for tenant in hub.subscriptions.tenants_below(ROOT) {
+            publish(&hub, tenant, started.elapsed());
         }
         tokio::time::sleep(SHORTEST_PAUSE).await;
     }
@@ -45,11 +45,11 @@ pub(super) fn concerns(filter: &str) -> bool {
     filter.split('/').next() == Some(ROOT)
 }
 
-async fn publish(hub: &Hub, tenant: TenantId, uptime: Duration) {
+fn publish(hub: &Hub, tenant: TenantId, uptime: Duration) {
     for (topic, value) in values(hub, uptime) {
         let publication = Publication::new(tenant, topic.into(), Bytes::from(value), None, Instant::now());
         // It goes to those only whose filter matches.
-        hub.publish(publication).await;
+        hub.publish(publication);
     }
 }
 

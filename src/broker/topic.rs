@@ -1,6 +1,6 @@
-//! Rules for topic names and filters (MQTT 5, chapter 4.7). The router's own matching is not used: it cuts topics by
-//! bytes and would panic on one that begins with a letter such as é.
+//! Rules for topic names and filters (MQTT 5, chapter 4.7).
 
+use std::fmt;
 use std::sync::Arc;
 
 /// Longest topic or filter. They are kept in aliases, sessions and retained messages, and the protocol's limit of
@@ -56,9 +56,14 @@ impl TopicFilter {
         }
         Some(Self { group, plain: plain.into() })
     }
+}
 
-    pub(super) fn matches(&self, topic: &str) -> bool {
-        matches(topic, &self.plain)
+impl fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(group) = &self.group {
+            write!(f, "$share/{group}/")?;
+        }
+        f.write_str(&self.plain)
     }
 }
 

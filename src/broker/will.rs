@@ -86,6 +86,6 @@ impl Will {
         publication.qos = self.qos;
         publication.retain = self.retain;
         publication.publisher = self.publisher;
-        hub.publish(publication).await;
+        hub.publish(publication);
     }
 }

@@ -52,22 +52,24 @@ pub struct MqttConfig {
     /// Default 32 levels in a topic or filter: matching takes time with their number.
     pub max_topic_levels: usize,
 
-    /// Default 2000 clients with subscriptions; each takes about 75 KB for its link to the router.
-    pub max_subscribers: usize,
+    /// Default 200000 subscriptions of all clients; each takes some hundred bytes.
+    pub max_subscriptions: usize,
     /// Default 100 filters a client.
     pub max_subscriptions_per_client: usize,
     /// Default empty. Filters that nobody may subscribe to, compared as text.
     pub denied_subscriptions: Vec<String>,
     /// Default 100 unacknowledged messages towards a client, or fewer if it asks for fewer.
     pub max_outbound_in_flight: usize,
-    /// Default 1000 messages waiting for one client. QoS 0 messages beyond half of it are dropped, and QoS 1 and 2
-    /// stay in the subscription's log.
+    /// Default 10000 messages waiting for one client, or for one group of a shared subscription. From the half on publishers wait
+    /// for a client that is connected and takes what it is sent. For one that does not, or is away, QoS 0 is dropped from there
+    /// on; when there is no more room the oldest give way.
     pub max_outbound_messages: usize,
-    /// Default 1048576 (1 MB) waiting for one client; as above.
+    /// Default 4194304 (4 MB) waiting for one client, a fixed overhead a message included; as above.
     pub max_outbound_bytes: usize,
-    /// Default 2097152 (2 MB) of recent messages for each filter in use. This is what a client that is away finds
-    /// when it comes back; the oldest give way.
-    pub subscription_log_bytes: usize,
+    /// Default 67108864 (64 MB) waiting for all clients; beyond it the oldest of whoever is sent more give way.
+    pub max_outbound_bytes_in_all: usize,
+    /// Default 1000 milliseconds that publishers wait for a client that takes nothing.
+    pub subscriber_patience_milliseconds: u64,
     /// Default 100000 retained messages. More are delivered, but not retained.
     pub max_retained_messages: usize,
     /// Default 16777216 (16 MB) of retained topics and payloads; as above.
@@ -78,6 +80,8 @@ pub struct MqttConfig {
 
     /// Default 604800 (7 days) that a session outlives its connection at most; MQTT 3.1.1 sessions live that long.
     pub session_expiry_max_seconds: u32,
+    /// Default `default`: whose sessions these are in the database. Instances on one database have different names.
+    pub instance_name: String,
     /// Default 20000 sessions without a connection; beyond it a session ends with its connection.
     pub max_parked_sessions: usize,
 
@@ -117,17 +121,19 @@ impl Default for MqttConfig {
             max_backlog_bytes: 32 * 1024 * 1024,
             topic_alias_maximum: 64,
             max_topic_levels: 32,
-            max_subscribers: 2000,
+            max_subscriptions: 200_000,
             max_subscriptions_per_client: 100,
             denied_subscriptions: Vec::new(),
             max_outbound_in_flight: 100,
-            max_outbound_messages: 1000,
-            max_outbound_bytes: 1024 * 1024,
-            subscription_log_bytes: 2 * 1024 * 1024,
+            max_outbound_messages: 10_000,
+            max_outbound_bytes: 4 * 1024 * 1024,
+            max_outbound_bytes_in_all: 64 * 1024 * 1024,
+            subscriber_patience_milliseconds: 1000,
             max_retained_messages: 100_000,
             max_retained_bytes: 16 * 1024 * 1024,
             sys_interval_seconds: 10,
             session_expiry_max_seconds: 7 * 24 * 3600,
+            instance_name: "default".into(),
             max_parked_sessions: 20_000,
             login_failure_delay_milliseconds: 250,
             password_checks_at_once: 2,
@@ -182,12 +188,13 @@ impl MqttConfig {
             ("max_unacked_bytes_per_connection", self.max_unacked_bytes_per_connection as u64, 1024, 1 << 40),
             ("max_backlog_bytes", self.max_backlog_bytes as u64, 1024, 1 << 40),
             ("max_topic_levels", self.max_topic_levels as u64, 4, 200),
-            ("max_subscribers", self.max_subscribers as u64, 1, 100_000),
+            ("max_subscriptions", self.max_subscriptions as u64, 1, 1 << 32),
             ("max_subscriptions_per_client", self.max_subscriptions_per_client as u64, 1, 100_000),
             ("max_outbound_in_flight", self.max_outbound_in_flight as u64, 1, 65_535),
             ("max_outbound_messages", self.max_outbound_messages as u64, 2, 1_000_000),
             ("max_outbound_bytes", self.max_outbound_bytes as u64, 1024, 1 << 40),
-            ("subscription_log_bytes", self.subscription_log_bytes as u64, 4096, 1 << 40),
+            ("max_outbound_bytes_in_all", self.max_outbound_bytes_in_all as u64, 1024, 1 << 40),
+            ("subscriber_patience_milliseconds", self.subscriber_patience_milliseconds, 0, 60_000),
             ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
             ("websocket.max_handshake_bytes", self.websocket.max_handshake_bytes as u64, 1024, 65_536),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),

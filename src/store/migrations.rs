@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 21] = [
+static MIGRATIONS: [Migration; 22] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -45,6 +45,7 @@ static MIGRATIONS: [Migration; 21] = [
     migration!(19, "retained_messages"),
     migration!(20, "broker_acl"),
     migration!(21, "exact_grants"),
+    migration!(22, "mqtt_sessions"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

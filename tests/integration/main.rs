@@ -48,6 +48,7 @@ mod layering;
 mod maintenance;
 mod migrations;
 mod mosquitto;
+mod mqtt_sessions;
 mod openapi;
 mod outage;
 mod pipeline;

@@ -20,7 +20,6 @@ async fn still_serves(broker: &mut TestBroker) {
     taken.commit();
     assert_eq!(probe.puback().await, 1);
     probe.leave().await;
-    assert_eq!(broker.metrics.router_restarts.get(), 0);
 }
 
 /// Defect P5 of stock rumqttd: a client that is blocked on writing is taken over, the new one leaves, the old one goes on reading,
@@ -183,7 +182,7 @@ async fn topics_filters_and_client_identifiers_leave_nothing_behind() {
         client.leave().await;
     }
     until("all are gone", || broker.metrics.connections.get() == 0).await;
-    assert!(broker.hub.filters.numbers_given() <= 3, "{}", broker.hub.filters.numbers_given());
+    assert!(broker.hub.subscriptions.is_empty());
     assert_eq!(broker.hub.registry.counts(), (0, 0));
     still_serves(&mut broker).await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::client::{Client, Connect};
-use super::harness::{TestBroker, until};
+use super::harness::TestBroker;
 use super::wire::property::{RECEIVE_MAXIMUM, SUBSCRIPTION_ID};
 use super::wire::{PUBACK, Properties, publish};
 
@@ -192,35 +192,10 @@ async fn a_group_gets_no_retained_messages_and_its_members_their_own_options() {
     }
 }
 
-/// Catches a group that keeps the link of a router that is no more.
-#[tokio::test]
-async fn a_group_outlives_the_router() {
-    let broker = TestBroker::start().await;
-    let mut client = member(&broker, &Connect::v5("a"), 1).await;
-    let mut publisher = Client::connect(&broker, &Connect::v5("p")).await;
-    let mut next = 0;
-    for deaths in 1..=2 {
-        broker.hub.fanout.crash_router().await;
-        until("the router is replaced", || broker.metrics.router_restarts.get() >= deaths).await;
-        // Messages go astray until the group has its new link.
-        let heard = loop {
-            send(&mut publisher, next..next + 1).await;
-            next += 1;
-            tokio::select! {
-                heard = client.published() => break heard,
-                () = tokio::time::sleep(std::time::Duration::from_millis(20)) => {}
-            }
-        };
-        client.send_ack(PUBACK, heard.pkid).await;
-        let rest = (number(&heard.payload) + 1) as usize;
-        take(&mut client, next as usize - rest).await;
-    }
-}
-
 /// Catches groups that are kept when nobody is left: their links would run out.
 #[tokio::test]
 async fn a_group_without_members_is_given_up() {
-    let broker = TestBroker::configured(|config| config.max_subscribers = 2).await;
+    let broker = TestBroker::configured(|config| config.max_subscriptions = 2).await;
     for round in 0..5 {
         let mut client = Client::connect(&broker, &Connect::v5("a")).await;
         assert_eq!(client.subscribe(&format!("$share/g{round}/t"), 1).await, 1);

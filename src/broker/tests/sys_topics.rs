@@ -106,7 +106,7 @@ async fn only_tenants_with_a_subscription_are_published_to() {
     let mut setup = Setup::default();
     setup.access = Access::Password(Authenticator::new(lookup, &setup.config).unwrap());
     let broker = TestBroker::with(setup).await;
-    let tenants = || broker.hub.filters.tenants_below("$SYS");
+    let tenants = || broker.hub.subscriptions.tenants_below("$SYS");
     let mut one = Client::connect(&broker, &Connect::v5("d").login("one", "secret")).await;
     one.subscribe("#", 0).await;
     one.subscribe("$other/x", 0).await;
