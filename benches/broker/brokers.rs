@@ -19,8 +19,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Set in the process that is the broker.
-const ROLE: &str = "BENCH_ROLE";
+/// Set in processes that are something else than the benchmark itself.
+pub(crate) const ROLE: &str = "BENCH_ROLE";
 
 /// A running broker; killed when dropped.
 pub(crate) struct BrokerProcess {
@@ -88,11 +88,6 @@ impl BrokerProcess {
     fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
-}
-
-/// True in the process that is to be the broker.
-pub(crate) fn is_broker() -> bool {
-    std::env::var_os(ROLE).is_some()
 }
 
 /// Runs the broker until it is killed.

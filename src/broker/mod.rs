@@ -5,6 +5,7 @@
 
 mod ack_window;
 pub mod acl;
+mod admission;
 pub mod auth;
 mod certificate;
 mod codec;
@@ -24,6 +25,8 @@ pub mod metrics;
 mod outbound;
 mod publication;
 mod publisher;
+mod rate;
+mod reading;
 mod registry;
 mod reply;
 mod retained;
@@ -33,8 +36,10 @@ mod shared;
 mod strictness;
 mod subscribing;
 mod sys_topics;
+mod take_over;
 pub mod tls;
 mod topic;
+mod traffic;
 mod transport;
 mod will;
 
@@ -56,6 +61,7 @@ use crate::ingest::queue::IngestQueue;
 use crate::ingest::topics::UsageTopics;
 
 use acl::{DefaultRules, LoginWatch};
+use admission::Admission;
 use auth::Access;
 use fanout::Fanout;
 use filter_index::FilterIndex;
@@ -66,6 +72,8 @@ use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
 use shared::SharedGroups;
+use take_over::TakeOvers;
+use traffic::TrafficLimits;
 pub use transport::Listener;
 
 /// What a broker needs.
@@ -100,6 +108,9 @@ struct Hub {
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
+    admission: Arc<Admission>,
+    take_overs: TakeOvers,
+    traffic: TrafficLimits,
     /// Somebody has subscribed below `$SYS`.
     sys_wanted: Notify,
     /// Connections and what they leave to be done.
@@ -121,6 +132,9 @@ impl Broker {
             registry: Arc::new(Registry::new(config.max_parked_sessions)),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(&config, options.metrics.clone())),
+            take_overs: TakeOvers::new(&config.admission),
+            traffic: TrafficLimits::new(&config.traffic, config.admission.max_addresses),
             sys_wanted: Notify::new(),
             tasks: TaskTracker::new(),
             topics: options.topics,
