@@ -39,7 +39,8 @@ struct Took {
 }
 
 async fn side_by_side(kinds: &[&str], rounds: usize, slice: Duration) {
-    let (broker, other) = (BrokerProcess::simbridge().await, BrokerProcess::simbridge().await);
+    let (broker, other) =
+        (BrokerProcess::simbridge_as_shipped().await, BrokerProcess::simbridge_as_shipped().await);
     // Once for nothing: what stays allocated after the first clients is no leak.
     publish(broker.address, Duration::from_secs(2)).await;
     settle().await;

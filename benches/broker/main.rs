@@ -33,7 +33,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         match std::env::var(brokers::ROLE).as_deref() {
-            Ok("broker") => brokers::run_broker().await,
+            Ok("broker" | brokers::UNLIMITED) => brokers::run_broker().await,
             Ok(_) => attackers::run().await,
             Err(_) => run().await,
         }

@@ -214,6 +214,7 @@ impl Connection {
                 Ok(())
             }
             () = sleep_until(keep_alive), if reading => self.read_at_last().await,
+            () = self.pauses.offered(), if self.pauses.offering.is_some() => self.handle_buffered().await,
             () = sleep_until(resumes_at), if resumes_at.is_some() => {
                 self.traffic.resume();
                 self.handle_buffered().await
@@ -255,7 +256,7 @@ impl Connection {
 
     /// Says good-bye, sends the will, leaves the session behind.
     async fn leave(mut self: Box<Self>, ticket: Ticket, ending: Ending) {
-        self.pauses = Pauses::default();
+        let offering = std::mem::take(&mut self.pauses).offering;
         self.hub.traffic.put_away(self.client.key(), &self.traffic, Instant::now());
         self.hub.metrics.disconnected(ending.label());
         log_ending(&ending, &self.client.client_id);
@@ -282,6 +283,10 @@ impl Connection {
             // it. Who takes over does not wait, though.
             let (mut feeder, hard) = (self.feeder, self.stops.hard.clone());
             hub.tasks.spawn(async move { hard.run_until_cancelled(feeder.drain()).await });
+        }
+        if let Some(offering) = offering {
+            let hard = self.stops.hard.clone();
+            hub.tasks.spawn(async move { hard.run_until_cancelled(offering).await });
         }
         self.session.window.orphan_all();
         let expiry = if revoked { Duration::ZERO } else { self.client.session_expiry };

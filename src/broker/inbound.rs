@@ -1,6 +1,8 @@
 //! What a client sends.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +21,7 @@ use super::deliveries::own;
 use super::ending::{Ending, Violation};
 use super::metrics::Kind;
 use super::publication::Publication;
+use super::reading::Offering;
 use super::reply::Verdict;
 use super::strictness;
 use super::topic;
@@ -34,7 +37,7 @@ impl Connection {
         let received = Instant::now();
         let mut turn = 0..self.hub.config.traffic.turn_packets;
         loop {
-            while !self.is_paused() && self.traffic.resumes_at().is_none() {
+            while self.may_handle() {
                 if turn.next().is_none() {
                     self.pauses.unhandled = true;
                     break;
@@ -149,7 +152,13 @@ impl Connection {
             None if answer.is_some() => self.session.window.push_decided(arrival, Verdict::Accepted),
             None => {}
         }
-        self.fan_out(name, publish.qos, publish.retain, payload, publish.properties.take()).await;
+        let publication =
+            self.publication(name, publish.qos, publish.retain, payload, publish.properties.take());
+        match publication {
+            Some(publication) if usage.is_some() => self.offer(publication).await,
+            Some(publication) => self.hub.publish(publication).await,
+            None => {}
+        }
         Ok(())
     }
 
@@ -236,24 +245,36 @@ impl Connection {
         });
     }
 
-    async fn fan_out(
-        &mut self,
+    /// What subscribers get; `None` when there are none.
+    fn publication(
+        &self,
         name: &str,
         qos: QoS,
         retain: bool,
         payload: Bytes,
         properties: Option<rumqttd::protocol::PublishProperties>,
-    ) {
+    ) -> Option<Publication> {
         let tenant = self.client.tenant();
         if !retain && self.hub.filters.matching(tenant, name).is_empty() {
-            return;
+            return None;
         }
         let mut publication = Publication::new(tenant, Arc::from(name), payload, properties, Instant::now());
         publication.own_properties();
         publication.qos = qos;
         publication.retain = retain;
         publication.publisher = self.client.client_id.clone();
-        self.hub.publish(publication).await;
+        Some(publication)
+    }
+
+    /// Offers usage to subscribers. When the router is behind, what comes next from this client waits for it, but the answer to
+    /// this message does not: that depends on the database alone.
+    async fn offer(&mut self, publication: Publication) {
+        let hub = self.hub.clone();
+        let mut offering: Offering = Box::pin(async move { hub.publish(publication).await });
+        let offered = poll_fn(|context| Poll::Ready(offering.as_mut().poll(context))).await;
+        if offered.is_pending() {
+            self.pauses.offering = Some(offering);
+        }
     }
 
     /// Writes the answers that are due, in order.

@@ -1,5 +1,6 @@
 //! Which clients are read and when. Nothing that a client has sent is dropped: it waits in its socket.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ impl Drop for Paused {
     }
 }
 
+/// Live delivery that the router has not taken yet.
+pub(super) type Offering = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Why a connection is not read now.
 #[derive(Default)]
 pub(super) struct Pauses {
@@ -33,13 +37,23 @@ pub(super) struct Pauses {
     behind: Option<Paused>,
     /// It sends too fast.
     throttled: Option<Throttled>,
+    /// Subscribers are to get this first.
+    pub(super) offering: Option<Offering>,
     /// There is more in the read buffer than one turn handles.
     pub(super) unhandled: bool,
 }
 
 impl Pauses {
     pub(super) fn is_none(&self) -> bool {
-        self.behind.is_none() && self.throttled.is_none()
+        self.behind.is_none() && self.throttled.is_none() && self.offering.is_none()
+    }
+
+    /// Waits until the router has taken what it was offered, or it was given up.
+    pub(super) async fn offered(&mut self) {
+        if let Some(offering) = &mut self.offering {
+            offering.await;
+            self.offering = None;
+        }
     }
 }
 
@@ -75,6 +89,11 @@ impl Connection {
         let all = self.feeder.total_waiting_bytes();
         own > config.max_unacked_bytes_per_connection
             || (all > config.max_backlog_bytes && !self.feeder.is_empty())
+    }
+
+    /// Whether the next packet may be handled.
+    pub(super) fn may_handle(&self) -> bool {
+        !self.is_paused() && self.traffic.resumes_at().is_none() && self.pauses.offering.is_none()
     }
 
     /// Takes down whether it is read now. Returns when it may go on, if it is stopped for sending too fast.

@@ -73,13 +73,13 @@ impl Default for AdmissionConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficConfig {
-    /// Default 2000 packets a second of one client, without acknowledgements and usage. 0 = no limit.
+    /// Default 1000 packets a second of one client, without acknowledgements and usage. 0 = no limit.
     pub packets_per_second: u32,
-    /// Default 2000 packets that may come at once after a rest.
+    /// Default 1000 packets that may come at once after a rest.
     pub packet_burst: u32,
-    /// Default 2097152 bytes (2 MB) a second of the same packets. 0 = no limit.
+    /// Default 1048576 bytes (1 MB) a second of the same packets. 0 = no limit.
     pub bytes_per_second: u32,
-    /// Default 4194304 bytes (4 MB) that may come at once after a rest.
+    /// Default 2097152 bytes (2 MB) that may come at once after a rest.
     pub burst_bytes: u32,
     /// Default 100 packets of one client, and then it is the turn of others.
     pub turn_packets: usize,
@@ -88,10 +88,10 @@ pub struct TrafficConfig {
 impl Default for TrafficConfig {
     fn default() -> Self {
         Self {
-            packets_per_second: 2000,
-            packet_burst: 2000,
-            bytes_per_second: 2 * 1024 * 1024,
-            burst_bytes: 4 * 1024 * 1024,
+            packets_per_second: 1000,
+            packet_burst: 1000,
+            bytes_per_second: 1024 * 1024,
+            burst_bytes: 2 * 1024 * 1024,
             turn_packets: 100,
         }
     }
