@@ -204,6 +204,7 @@ async fn an_address_that_guesses_passwords_has_to_wait() {
     assert_eq!(broker.metrics.offence_count("bad_login"), 3);
     let mut next = Client::silent(&broker, true).await;
     assert!(next.packet().await.is_none());
+    assert_eq!(broker.metrics.connection_count("address_rate"), 1);
     let login = Connect::v5("d").login("one", "secret");
     Client::connect_from(OTHER, &broker, &login).await.ping().await;
 }
