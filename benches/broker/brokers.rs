@@ -19,8 +19,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Set in the process that is the broker.
-const ROLE: &str = "BENCH_ROLE";
+/// Set in processes that are something else than the benchmark itself.
+pub(crate) const ROLE: &str = "BENCH_ROLE";
+pub(crate) const UNLIMITED: &str = "unlimited broker";
 
 /// A running broker; killed when dropped.
 pub(crate) struct BrokerProcess {
@@ -30,10 +31,20 @@ pub(crate) struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    /// simbridge's broker. Usage is acknowledged at once: a commit that costs nothing.
+    /// simbridge's broker without limits on rates, which mosquitto has not either.
     pub(crate) async fn simbridge() -> Self {
+        Self::start(UNLIMITED).await
+    }
+
+    /// simbridge's broker with all its defaults.
+    pub(crate) async fn simbridge_as_shipped() -> Self {
+        Self::start("broker").await
+    }
+
+    /// Usage is acknowledged at once: a commit that costs nothing.
+    async fn start(role: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
-            .env(ROLE, "broker")
+            .env(ROLE, role)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -90,14 +101,14 @@ impl BrokerProcess {
     }
 }
 
-/// True in the process that is to be the broker.
-pub(crate) fn is_broker() -> bool {
-    std::env::var_os(ROLE).is_some()
-}
-
 /// Runs the broker until it is killed.
 pub(crate) async fn run_broker() {
-    let config = MqttConfig::default();
+    let mut config = MqttConfig::default();
+    if std::env::var(ROLE).as_deref() == Ok(UNLIMITED) {
+        (config.traffic.packets_per_second, config.traffic.bytes_per_second) = (0, 0);
+        let admission = &mut config.admission;
+        (admission.connections_per_second, admission.connections_per_second_per_address) = (0, 0);
+    }
     let (queue, mut receiver) = IngestQueue::new(20_000, 64 << 20, Arc::new(IngestMetrics::default()));
     tokio::spawn(async move { while acknowledge(&mut receiver).await {} });
     let broker = Broker::new(BrokerOptions {

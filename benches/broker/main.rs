@@ -7,10 +7,13 @@
 //! * `fanout`: the same on an ordinary topic to one subscriber at QoS 1, counted where it arrives.
 //! * `idle`: memory for each of `BENCH_IDLE` (default 10000) connections that do nothing.
 //! * `connects`: connections that get their CONNACK, for 5 s, from 32 clients that close at once.
-//! * `hostile`: how long PUBACKs of 50 publishers take while 100 clients misbehave for `BENCH_SECONDS` (default 60).
+//! * `hostile`: how long PUBACKs of 50 publishers take while 100 clients misbehave for `BENCH_SECONDS` (default 60) in all, beside
+//!   quiet times and an attack on another broker. `BENCH_KINDS` is `all` (default), `each` or some of the kinds in `attackers.rs` with
+//!   `+` between them.
 //!
 //! Environment: `BENCH_MODES` (default all), `BENCH_ROUNDS` (default 3). Descriptors: two for each idle connection in all.
 
+mod attackers;
 mod brokers;
 mod hostile;
 mod wire;
@@ -28,7 +31,13 @@ const MEASURED: Duration = Duration::from_secs(5);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { if brokers::is_broker() { brokers::run_broker().await } else { run().await } });
+    runtime.block_on(async {
+        match std::env::var(brokers::ROLE).as_deref() {
+            Ok("broker" | brokers::UNLIMITED) => brokers::run_broker().await,
+            Ok(_) => attackers::run().await,
+            Err(_) => run().await,
+        }
+    });
 }
 
 async fn run() {
@@ -41,7 +50,8 @@ async fn run() {
             "connects" => connects().await,
             "hostile" => {
                 let attack = Duration::from_secs(number("BENCH_SECONDS", 60) as u64);
-                hostile::run(Duration::from_secs(15), attack).await;
+                let kinds = std::env::var("BENCH_KINDS").unwrap_or_else(|_| "all".into());
+                hostile::run(&kinds, number("BENCH_ROUNDS", 3), attack).await;
             }
             other => panic!("there is no mode {other}"),
         }

@@ -1,19 +1,19 @@
 //! MQTT 3.1.1 in as few bytes and cycles as a load generator can do with.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) const PAYLOAD_BYTES: usize = 200;
 const WINDOW: u16 = 100;
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     let (mut bytes, mut length) = (vec![first], body.len());
     loop {
         let more = length >= 128;
@@ -34,10 +34,27 @@ pub(crate) fn publish_packet(topic: &str, qos: u8, pkid: u16, payload: &[u8]) ->
     frame(0x30 | qos << 1, &[text(topic), pkid, payload.to_vec()].concat())
 }
 
+/// A connection from an address of this machine's own network.
+pub(crate) async fn socket_from(from: Ipv4Addr, broker: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(broker).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// A connection that has its CONNACK.
 pub(crate) async fn connected(broker: SocketAddr, id: &str) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(broker).await?;
-    stream.set_nodelay(true)?;
+    connected_from(Ipv4Addr::LOCALHOST, broker, id).await
+}
+
+/// As [`connected`], from another address.
+pub(crate) async fn connected_from(
+    from: Ipv4Addr,
+    broker: SocketAddr,
+    id: &str,
+) -> std::io::Result<TcpStream> {
+    let mut stream = socket_from(from, broker).await?;
     stream.write_all(&connect_packet(id)).await?;
     let mut connack = [0; 4];
     stream.read_exact(&mut connack).await?;
@@ -83,13 +100,14 @@ pub(crate) async fn publish(broker: SocketAddr, id: String, topic: String, until
 
 /// Publishes one message after the other, `pause` apart, and returns how long each PUBACK took. An error when it was disconnected.
 pub(crate) async fn publish_slowly(
+    from: Ipv4Addr,
     broker: SocketAddr,
     id: String,
     topic: String,
     pause: Duration,
     until: Instant,
 ) -> std::io::Result<Vec<Duration>> {
-    let mut stream = connected(broker, &id).await?;
+    let mut stream = connected_from(from, broker, &id).await?;
     let packet = publish_packet(&topic, 1, 7, &[b'x'; PAYLOAD_BYTES]);
     let mut took = Vec::new();
     while Instant::now() < until {

@@ -65,8 +65,13 @@ pub(super) enum LoginError {
 }
 
 impl Access {
-    /// `login` is the user name and password of CONNECT, if it had any.
-    pub(super) async fn identify(&self, login: Option<(String, String)>) -> Result<Identity, LoginError> {
+    /// `login` is the user name and password of CONNECT, if it had any; `checks` the password checks that its address may have at
+    /// once.
+    pub(super) async fn identify(
+        &self,
+        login: Option<(String, String)>,
+        checks: Option<&Semaphore>,
+    ) -> Result<Identity, LoginError> {
         match (self, login) {
             (Self::Anonymous { tenant, tenant_name }, _) => Ok(Identity {
                 tenant: *tenant,
@@ -76,7 +81,7 @@ impl Access {
                 grant: Grant::Open,
             }),
             (Self::Password(authenticator), Some((username, password))) => {
-                authenticator.verify(username, password).await
+                authenticator.verify(username, password, checks).await
             }
             (Self::Password(_), None) => Err(LoginError::BadLogin),
         }
@@ -85,7 +90,7 @@ impl Access {
     /// `name` was proved by a certificate.
     pub(super) async fn identify_certified(&self, name: &str) -> Result<Identity, LoginError> {
         match self {
-            Self::Anonymous { .. } => self.identify(None).await,
+            Self::Anonymous { .. } => self.identify(None, None).await,
             Self::Password(authenticator) => authenticator.known(name).await,
         }
     }
@@ -136,7 +141,12 @@ impl Authenticator {
         Self { keys: Some(keys), ..self }
     }
 
-    async fn verify(&self, username: String, password: String) -> Result<Identity, LoginError> {
+    async fn verify(
+        &self,
+        username: String,
+        password: String,
+        of_address: Option<&Semaphore>,
+    ) -> Result<Identity, LoginError> {
         if let Some(keys) = &self.keys
             // Passwords are not looked up among keys.
             && password.starts_with(API_KEY_PREFIX)
@@ -154,6 +164,11 @@ impl Authenticator {
         let proof = proof(&username, &password, hash);
         let mut matches = self.verified(|verified| verified.contains(&proof, Instant::now()));
         if !matches {
+            // The line before the checks is one for all, and each address stands in it a few times only.
+            let _turn = match of_address {
+                Some(checks) => checks.acquire().await.ok(),
+                None => None,
+            };
             matches = self.check(password, hash.to_owned()).await;
             // Only successes are remembered: a guess must cost the same each time.
             if matches && credential.is_some() {
@@ -248,7 +263,7 @@ mod tests {
     }
 
     async fn log_in(authenticator: &Authenticator, password: &str) -> Result<Identity, LoginError> {
-        authenticator.verify("device".into(), password.into()).await
+        authenticator.verify("device".into(), password.into(), None).await
     }
 
     #[tokio::test]
@@ -298,6 +313,25 @@ mod tests {
         assert_eq!(lookups.load(Ordering::Relaxed), 3, "a disabled user is noticed at once");
     }
 
+    /// Catches guesses of one address that fill the line before the checks of everybody.
+    #[tokio::test]
+    async fn an_address_stands_in_the_line_for_checks_so_many_times_only() {
+        let authenticator = Authenticator {
+            checks: Arc::new(Semaphore::new(1)),
+            ..authenticator(Ok(Some(credential("secret"))))
+        };
+        log_in(&authenticator, "secret").await.unwrap();
+        let busy = Semaphore::new(0);
+        let guess = |checks| authenticator.verify("device".into(), "guess".into(), checks);
+        tokio::select! {
+            biased;
+            _ = guess(Some(&busy)) => panic!("it did not wait for its turn"),
+            refused = guess(None) => assert_eq!(refused, Err(LoginError::BadLogin)),
+        }
+        // Who was verified a short while ago needs no check.
+        assert!(authenticator.verify("device".into(), "secret".into(), Some(&busy)).await.is_ok());
+    }
+
     fn key() -> KeyCredential {
         KeyCredential {
             id: 3,
@@ -324,7 +358,7 @@ mod tests {
     async fn a_key_is_a_password_for_every_user_name() {
         let authenticator = with_key(key());
         for username in ["", "device", "whoever"] {
-            let identity = authenticator.verify(username.into(), "mqs_right".into()).await.unwrap();
+            let identity = authenticator.verify(username.into(), "mqs_right".into(), None).await.unwrap();
             assert_eq!((identity.tenant, identity.login.principal), (TenantId(9), Principal::Key(3)));
             assert!(identity.may_correct);
         }

@@ -1,6 +1,7 @@
 //! What stands in a certificate, and logging in with it.
 
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
 use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{PrintableStringRef, TeletexStringRef, Utf8StringRef};
@@ -48,16 +49,17 @@ pub(super) fn expires_at(certificate: &CertificateDer<'_>) -> Option<i64> {
 
 /// Who the client is by CONNECT and, if it has shown one, by its certificate. A certificate stands in for the password of
 /// one user, the one whom it names: another user name is refused, whatever its password, and a password that is given all
-/// the same must be right.
+/// the same must be right. `checks` are the password checks that one address may have at once.
 pub(super) async fn identify(
     access: &Access,
     login: Option<(String, String)>,
     certified: Option<&CertifiedName>,
+    checks: Option<&Semaphore>,
 ) -> Result<Identity, LoginError> {
-    let Some(CertifiedName(name)) = certified else { return access.identify(login).await };
+    let Some(CertifiedName(name)) = certified else { return access.identify(login, checks).await };
     match &login {
         Some((username, _)) if !username.is_empty() && username != name => Err(LoginError::BadLogin),
-        Some((_, password)) if !password.is_empty() => access.identify(login).await,
+        Some((_, password)) if !password.is_empty() => access.identify(login, checks).await,
         _ => access.identify_certified(name).await,
     }
 }

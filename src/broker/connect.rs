@@ -1,5 +1,6 @@
 //! From a fresh socket to a client: CONNECT, login, CONNACK.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,18 @@ use crate::ingest::queue::{Sender, Via};
 
 use super::Hub;
 use super::acl::Rights;
+use super::admission::{Held, Place};
 use super::auth::LoginError;
 use super::certificate::{self, CertifiedName};
 use super::codec::{self, Connecting, Version};
 use super::credential::Identity;
 use super::ending::{Ending, Violation};
+use super::registry::ClientKey;
+use super::take_over::TooMany;
 use super::transport::{self, FAREWELL, ListenerProtocol, OpenError, Transport};
 use super::will::Will;
+
+const BAD_LOGIN: &str = "bad_login";
 
 /// A client that proved who it is.
 pub(super) struct Client {
@@ -67,6 +73,15 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Whether it counts against the address: nobody does it by accident often.
+    fn is_offence(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Open(_) | Self::Transport(_) | Self::Silent(_) => true,
+            Self::Closed | Self::Network(_) => false,
+            Self::Answered { what, .. } => *what == BAD_LOGIN,
+        }
+    }
+
     /// Value of the metric label `result`.
     pub(super) fn label(&self) -> &'static str {
         match self {
@@ -98,29 +113,76 @@ pub(super) async fn connect(
     hub: &Hub,
     stream: TcpStream,
     protocol: ListenerProtocol,
-    since: Instant,
+    place: Place,
     buffer: &mut BytesMut,
-) -> Result<(Transport, Client), Refused> {
-    // One limit for all of it, so that dripping bytes gain nothing in one step that they had to spare in another.
-    let deadline = (since + Duration::from_secs(hub.config.connect_timeout_seconds)).into();
-    let opening = transport::open(stream, &protocol, &hub.config);
-    let (mut transport, certified) = match tokio::time::timeout_at(deadline, opening).await {
-        Ok(opened) => opened?,
-        Err(_) => return Err(Refused::Timeout),
-    };
-    let reading = read_connect(hub, &mut transport, buffer);
-    let result = match tokio::time::timeout_at(deadline, reading).await {
-        Ok(Ok(connecting)) => admit(hub, connecting, certified.as_ref()).await,
-        Ok(Err(refused)) => Err(refused),
-        Err(_) => Err(Refused::Timeout),
+) -> Result<(Transport, Client, Held), Refused> {
+    let shaken = handshake(hub, stream, protocol, &place, buffer).await;
+    if let Err(refused) | Ok((_, Err(refused))) = &shaken
+        && refused.is_offence()
+    {
+        hub.metrics.offence(refused.label());
+        place.held.offend(Instant::now());
+    }
+    // Whoever waits for something else from here on keeps nobody from logging in.
+    let held = place.leave();
+    let (transport, result) = shaken?;
+    let result = match result {
+        Ok(client) => wait_for_take_over(hub, client).await,
+        Err(refused) => Err(refused),
     };
     match result {
-        Ok(client) => Ok((transport, client)),
+        Ok(client) => Ok((transport, client, held)),
         Err(refused) => {
+            if matches!(refused, Refused::Answered { what: BAD_LOGIN, .. }) {
+                let delay = Duration::from_millis(hub.config.login_failure_delay_milliseconds);
+                tokio::time::sleep(delay).await;
+            }
             answer(&refused, transport).await;
             Err(refused)
         }
     }
+}
+
+/// A refusal inside is one that can be answered.
+async fn handshake(
+    hub: &Hub,
+    stream: TcpStream,
+    protocol: ListenerProtocol,
+    place: &Place,
+    buffer: &mut BytesMut,
+) -> Result<(Transport, Result<Client, Refused>), Refused> {
+    // One limit for all of it, so that dripping bytes gain nothing in one step that they had to spare in another.
+    let mut overdue = pin!(place.overdue());
+    let (mut transport, certified) = tokio::select! {
+        opened = transport::open(stream, &protocol, &hub.config) => opened?,
+        () = &mut overdue => return Err(Refused::Timeout),
+    };
+    let connecting = tokio::select! {
+        connecting = read_connect(hub, &mut transport, buffer) => connecting,
+        () = &mut overdue => Err(Refused::Timeout),
+    };
+    let result = match connecting {
+        Ok(connecting) => admit(hub, connecting, certified.as_ref(), place).await,
+        Err(refused) => Err(refused),
+    };
+    Ok((transport, result))
+}
+
+/// Clients that end each other's connections do so more and more slowly.
+async fn wait_for_take_over(hub: &Hub, client: Client) -> Result<Client, Refused> {
+    let key = client.key();
+    if hub.registry.is_connected(&key) {
+        match hub.take_overs.reserve(&key, Instant::now()) {
+            Ok(wait) if wait.is_zero() => {}
+            Ok(wait) => {
+                hub.metrics.delayed_take_overs.inc();
+                tokio::time::sleep(wait).await;
+            }
+            // Connection rate exceeded; MQTT 3.1.1 knows "unavailable" only.
+            Err(TooMany) => return Err(answered(client.version, "take_over_rate", 3, 0x9f)),
+        }
+    }
+    Ok(client)
 }
 
 /// Tells a client that it is refused, where there is a way to.
@@ -169,6 +231,7 @@ async fn admit(
     hub: &Hub,
     connecting: Connecting,
     certified: Option<&CertifiedName>,
+    place: &Place,
 ) -> Result<Client, Refused> {
     let Connecting { version, connect, properties, will, will_properties, login } = connecting;
     let asked = |of: fn(&ConnectProperties) -> Option<u32>| properties.as_ref().and_then(of);
@@ -189,7 +252,7 @@ async fn admit(
     };
     let login = login.map(|login| (login.username, login.password));
     let checks = hub.registry.checks();
-    let identity = identify(hub, version, login, certified).await?;
+    let identity = identify(hub, version, login, certified, place).await?;
     if hub.registry.is_anothers(&(identity.tenant, client_id.clone()), &identity.login.principal) {
         return Err(answered(version, "client_id", 2, 0x85));
     }
@@ -262,14 +325,11 @@ async fn identify(
     version: Version,
     login: Option<(String, String)>,
     certified: Option<&CertifiedName>,
+    place: &Place,
 ) -> Result<Identity, Refused> {
-    match certificate::identify(&hub.access, login, certified).await {
+    match certificate::identify(&hub.access, login, certified, place.checks()).await {
         Ok(identity) => Ok(identity),
-        Err(LoginError::BadLogin) => {
-            let delay = Duration::from_millis(hub.config.login_failure_delay_milliseconds);
-            tokio::time::sleep(delay).await;
-            Err(answered(version, "bad_login", 4, 0x86))
-        }
+        Err(LoginError::BadLogin) => Err(answered(version, BAD_LOGIN, 4, 0x86)),
         Err(LoginError::NoPermission) => Err(answered(version, "no_permission", 5, 0x87)),
         Err(LoginError::Unavailable(error)) => {
             tracing::warn!(%error, "a login could not be checked");
@@ -310,6 +370,10 @@ pub(super) fn put_connack(hub: &Hub, client: &Client, session_present: bool, out
 }
 
 impl Client {
+    pub(super) fn key(&self) -> ClientKey {
+        (self.identity.tenant, self.client_id.clone())
+    }
+
     pub(super) fn tenant(&self) -> TenantId {
         self.identity.tenant
     }

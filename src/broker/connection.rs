@@ -10,17 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Hub;
+use super::admission::Place;
 use super::codec::{self, Version};
 use super::connect::{self, Client};
 use super::deliveries::{DeliveryLimits, OutboundAliases};
 use super::ending::{Ending, Violation};
 use super::feeder::Feeder;
 use super::listener::send_will;
-use super::metrics::BrokerMetrics;
 use super::outbox::Outbox;
+use super::reading::Pauses;
 use super::registry::{Leave, Ticket};
 use super::session::Session;
 use super::shared::next_shared;
+use super::traffic::Traffic;
 use super::transport::{FAREWELL, ListenerProtocol, READ_BYTES, Transport};
 
 /// How the program ends.
@@ -46,10 +48,11 @@ pub(super) struct Connection {
     /// Topic aliases that the client set.
     pub(super) aliases: HashMap<u16, Bytes>,
     pub(super) outbound_aliases: OutboundAliases,
-    transport: Transport,
+    pub(super) transport: Transport,
     stops: Stops,
-    last_read: Instant,
-    paused: Option<Paused>,
+    pub(super) last_read: Instant,
+    pub(super) pauses: Pauses,
+    pub(super) traffic: Traffic,
     /// A client that does not keep up with what this one publishes.
     pub(super) held_by: Option<Arc<Outbox>>,
     stopping: bool,
@@ -57,38 +60,22 @@ pub(super) struct Connection {
     pub(super) refusal_logged: bool,
 }
 
-/// Counts a connection that is not read, for as long as it exists.
-struct Paused(Arc<BrokerMetrics>);
-
-impl Paused {
-    fn new(metrics: &Arc<BrokerMetrics>) -> Self {
-        metrics.paused_readers.inc();
-        Self(metrics.clone())
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        self.0.paused_readers.dec();
-    }
-}
-
-/// Serves one socket, accepted at `since`, until it ends.
+/// Serves one socket until it ends.
 pub(super) async fn serve(
     hub: Arc<Hub>,
     stream: TcpStream,
     protocol: ListenerProtocol,
-    since: Instant,
+    place: Place,
     stops: Stops,
 ) {
     let mut buffer = BytesMut::with_capacity(1024);
     let connecting = tokio::select! {
         // Boxed like all that lasts a moment only, so that an idle connection does not keep the room for it.
-        connected = Box::pin(connect::connect(&hub, stream, protocol, since, &mut buffer)) => connected,
+        connected = Box::pin(connect::connect(&hub, stream, protocol, place, &mut buffer)) => connected,
         () = stops.soft.cancelled() => return,
         () = stops.hard.cancelled() => return,
     };
-    let (transport, client) = match connecting {
+    let (transport, client, held) = match connecting {
         Ok(connected) => connected,
         Err(refused) => {
             hub.metrics.connection(refused.label());
@@ -96,9 +83,8 @@ pub(super) async fn serve(
             return;
         }
     };
-    let key = (client.tenant(), client.client_id.clone());
     let (ticket, left) = tokio::select! {
-        claimed = hub.registry.claim(key, &client.identity.login, client.checks) => claimed,
+        claimed = hub.registry.claim(client.key(), &client.identity.login, client.checks) => claimed,
         () = stops.hard.cancelled() => return,
     };
     hub.metrics.connection("accepted");
@@ -117,6 +103,10 @@ pub(super) async fn serve(
     let mut connection = Box::new(Connection::new(hub, client, session, transport, buffer, stops));
     connect::put_connack(&connection.hub, &connection.client, present, &mut connection.out);
     let ending = connection.run(&ticket, present).await;
+    if let Some(offence) = ending.offence() {
+        connection.hub.metrics.offence(offence);
+        held.offend(Instant::now());
+    }
     Box::pin(connection.leave(ticket, ending)).await;
 }
 
@@ -129,6 +119,7 @@ impl Connection {
         buffer: BytesMut,
         stops: Stops,
     ) -> Self {
+        let traffic = hub.traffic.take_up(&client.key());
         let config = &hub.config;
         let limits = DeliveryLimits {
             max_in_flight: client.receive_maximum.min(config.max_outbound_in_flight),
@@ -145,7 +136,8 @@ impl Connection {
             transport,
             stops,
             last_read: Instant::now(),
-            paused: None,
+            pauses: Pauses::default(),
+            traffic,
             held_by: None,
             stopping: false,
             refusal_logged: false,
@@ -176,9 +168,14 @@ impl Connection {
         if self.stopping && self.session.window.is_empty() && self.feeder.is_empty() {
             return Err(Ending::ShuttingDown);
         }
-        self.note_pause();
+        if std::mem::take(&mut self.pauses.unhandled) {
+            // What is left of a large read waits until others had their turn.
+            tokio::task::yield_now().await;
+            return self.handle_buffered().await;
+        }
+        let resumes_at = self.note_pauses();
         let signal = self.session.window.signal();
-        let reading = self.paused.is_none() && !self.stopping;
+        let reading = self.pauses.is_none() && !self.stopping;
         let keep_alive = self.keep_alive_deadline();
         let more = self.session.deliveries.has_more() || self.may_send_retained();
         let takes_turns =
@@ -220,31 +217,11 @@ impl Connection {
                 self.handle_buffered().await
             }
             () = sleep_until(keep_alive), if reading => self.read_at_last().await,
-        }
-    }
-
-    /// Reads what is there and handles it.
-    async fn read(&mut self) -> Result<(), Ending> {
-        match self.transport.try_read(&mut self.buffer)? {
-            Some(0) => Err(Ending::ClosedByPeer),
-            Some(_) => {
-                self.last_read = Instant::now();
+            () = sleep_until(resumes_at), if resumes_at.is_some() => {
+                self.traffic.resume();
                 self.handle_buffered().await
             }
-            None => {
-                if self.buffer.is_empty() {
-                    self.buffer = BytesMut::new();
-                }
-                Ok(())
-            }
         }
-    }
-
-    /// The keep alive is over. What came while this task was waiting for the client to read counts all the same.
-    async fn read_at_last(&mut self) -> Result<(), Ending> {
-        let before = self.last_read;
-        self.read().await?;
-        if self.last_read == before { Err(Ending::KeepAlive) } else { Ok(()) }
     }
 
     /// Writes everything that is encoded. A take-over, revocation or stop does not wait for a client that does not read.
@@ -268,38 +245,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Too much of this client's, or of everybody's, is waiting for the database, or a subscriber does not keep up with it: no
-    /// more is read from it.
-    pub(super) fn is_paused(&self) -> bool {
-        let config = &self.hub.config;
-        let own = self.session.window.charged_bytes().max(self.feeder.waiting_bytes());
-        let all = self.feeder.total_waiting_bytes();
-        own > config.max_unacked_bytes_per_connection
-            || (all > config.max_backlog_bytes && !self.feeder.is_empty())
-            || self.is_held()
-    }
-
-    /// A client for which others wait is read all the same: what it acknowledges makes room.
-    fn is_held(&self) -> bool {
-        self.held_by.as_ref().is_some_and(|outbox| outbox.holds()) && !self.session.deliveries.holds()
-    }
-
-    fn note_pause(&mut self) {
-        let paused = self.is_paused();
-        if paused == self.paused.is_some() {
-            return;
-        }
-        self.paused = paused.then(|| Paused::new(&self.hub.metrics));
-        // It could not be heard while it was not read.
-        self.last_read = Instant::now();
-    }
-
-    fn keep_alive_deadline(&self) -> Option<Instant> {
-        let seconds = self.client.keep_alive_seconds;
-        // One and a half times the keep alive (MQTT 5, 3.1.2.10).
-        (seconds > 0).then(|| self.last_read + Duration::from_millis(u64::from(seconds) * 1500))
-    }
-
     /// DISCONNECT may change how long the session is kept, but not from nothing to something (MQTT 5, 3.14.2.2.2).
     pub(super) fn change_expiry(&mut self, seconds: Option<u32>) -> Result<(), Violation> {
         let Some(seconds) = seconds else { return Ok(()) };
@@ -313,7 +258,8 @@ impl Connection {
 
     /// Says good-bye, sends the will, leaves the session behind.
     async fn leave(mut self: Box<Self>, ticket: Ticket, ending: Ending) {
-        drop(self.paused.take());
+        self.pauses = Pauses::default();
+        self.hub.traffic.put_away(self.client.key(), &self.traffic, Instant::now());
         self.hub.metrics.disconnected(ending.label());
         log_ending(&ending, &self.client.client_id);
         if self.client.version == Version::V5 {

@@ -107,6 +107,15 @@ impl Ending {
         }
     }
 
+    /// The broken rule that counts against the client's address; `None` for what a client that is set up wrongly does all the time.
+    pub(super) fn offence(&self) -> Option<&'static str> {
+        match self {
+            Self::Violation(Violation::NotAuthorized | Violation::ReceiveMaximum) => None,
+            Self::Violation(violation) => Some(violation.label()),
+            _ => None,
+        }
+    }
+
     /// Value of the metric label `reason`.
     pub(super) fn label(&self) -> &'static str {
         match self {

@@ -33,8 +33,13 @@ impl Connection {
     /// Decodes and handles what is in the read buffer, as far as this client may go on.
     pub(super) async fn handle_buffered(&mut self) -> Result<(), Ending> {
         let received = Instant::now();
+        let mut turn = 0..self.hub.config.traffic.turn_packets;
         loop {
-            while !self.is_paused() {
+            while self.may_handle() {
+                if turn.next().is_none() {
+                    self.pauses.unhandled = true;
+                    break;
+                }
                 let max = self.hub.config.max_packet_bytes;
                 let Some(packet) = codec::decode(self.client.version, &mut self.buffer, max)? else { break };
                 self.handle(packet, received).await?;
@@ -43,7 +48,7 @@ impl Connection {
             self.feeder.drain_ready().await.map_err(|_| Ending::PipelineStopped)?;
             self.answer().await?;
             // What ended the pause here gives no signal, so the rest of the buffer is handled now.
-            if !paused || self.is_paused() {
+            if !paused || self.is_paused() || self.pauses.unhandled {
                 break;
             }
         }
@@ -71,13 +76,23 @@ impl Connection {
             }
             Inbound::PubRel { pkid } => {
                 let known = self.session.received.remove(&pkid);
+                self.traffic.spend(usize::from(!known), 0, received);
                 let reason =
                     if known { PubCompReason::Success } else { PubCompReason::PacketIdentifierNotFound };
                 codec::encode(version, Packet::PubComp(PubComp { pkid, reason }, None), &mut self.out);
             }
-            Inbound::PingReq => codec::encode(version, Packet::PingResp(PingResp), &mut self.out),
-            Inbound::Subscribe(subscribe, properties) => self.subscribe(subscribe, properties)?,
-            Inbound::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe),
+            Inbound::PingReq => {
+                self.traffic.spend(1, 0, received);
+                codec::encode(version, Packet::PingResp(PingResp), &mut self.out);
+            }
+            Inbound::Subscribe(subscribe, properties) => {
+                self.traffic.spend(subscribe.filters.len(), 0, received);
+                self.subscribe(subscribe, properties)?;
+            }
+            Inbound::Unsubscribe(unsubscribe) => {
+                self.traffic.spend(unsubscribe.filters.len(), 0, received);
+                self.unsubscribe(unsubscribe);
+            }
             Inbound::Disconnect { keep_will, session_expiry } => {
                 self.change_expiry(session_expiry)?;
                 if !keep_will {
@@ -117,11 +132,18 @@ impl Connection {
         });
         let arrival =
             Arrival { answer, received, digest, payload_bytes: publish.payload.len(), reply_to: None };
+        let bytes = publish.topic.len() + publish.payload.len();
         if topic::is_reserved(name) {
+            self.traffic.spend(1, bytes, received);
             self.ignore(arrival);
             return Ok(());
         }
-        if !self.client.rights.may_publish(name, usage) {
+        let permitted = self.client.rights.may_publish(name, usage);
+        if usage.is_none() || !permitted {
+            // Usage that is taken over is limited by its window.
+            self.traffic.spend(1, bytes, received);
+        }
+        if !permitted {
             self.note_refusal("publish", name);
             return self.refuse(arrival);
         }

@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -42,9 +43,9 @@ pub(super) async fn run(
             accepted = accept(&mut listeners) => accepted,
         };
         match accepted {
-            Ok((stream, protocol)) => {
+            Ok((stream, address, protocol)) => {
                 let stops = Stops { soft: soft.clone(), hard: hard.clone() };
-                admit(&hub, stream, protocol, stops);
+                admit(&hub, stream, address, protocol, stops);
             }
             Err(error) => {
                 if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
@@ -62,7 +63,7 @@ pub(super) async fn run(
 }
 
 /// The next client of any listener. They take turns, so that a rush at one does not shut the others. Cancel-safe.
-async fn accept(listeners: &mut [Listener]) -> io::Result<(TcpStream, ListenerProtocol)> {
+async fn accept(listeners: &mut [Listener]) -> io::Result<(TcpStream, IpAddr, ListenerProtocol)> {
     let (at, accepted) = poll_fn(|context| {
         let ready = listeners.iter().enumerate().find_map(|(at, listener)| {
             match listener.socket.poll_accept(context) {
@@ -75,12 +76,16 @@ async fn accept(listeners: &mut [Listener]) -> io::Result<(TcpStream, ListenerPr
     .await;
     let protocol = listeners[at].protocol.clone();
     listeners[at..].rotate_left(1);
-    Ok((accepted?.0, protocol))
+    let (stream, address) = accepted?;
+    Ok((stream, address.ip(), protocol))
 }
 
 /// Ends what has expired at `now`.
 pub(super) fn keep_house(hub: &Arc<Hub>, now: Instant, hard: &CancellationToken) {
     hub.retained.remove_expired(now);
+    hub.admission.tidy(now);
+    hub.take_overs.tidy(now);
+    hub.traffic.tidy(now);
     for will in hub.registry.take_expired(now).wills {
         send_will(hub, will, hard);
     }
@@ -92,20 +97,31 @@ pub(super) fn send_will(hub: &Arc<Hub>, will: Will, hard: &CancellationToken) {
     hub.tasks.spawn(async move { hard.run_until_cancelled(will.publish(&on)).await });
 }
 
-fn admit(hub: &Arc<Hub>, stream: TcpStream, protocol: ListenerProtocol, stops: Stops) {
-    if hub.open_connections.fetch_add(1, Ordering::AcqRel) >= hub.config.max_connections {
-        hub.open_connections.fetch_sub(1, Ordering::AcqRel);
-        hub.metrics.connection("too_many");
-        return;
-    }
-    hub.metrics.connections.inc();
+fn admit(hub: &Arc<Hub>, stream: TcpStream, address: IpAddr, protocol: ListenerProtocol, stops: Stops) {
+    let arrival = match hub.admission.arrive(address, Instant::now()) {
+        Ok(arrival) => arrival,
+        Err(turned_away) => return hub.metrics.connection(turned_away.label()),
+    };
     let tasks = hub.tasks.clone();
     let hub = hub.clone();
-    let since = Instant::now();
     tasks.spawn(async move {
+        let place = tokio::select! {
+            place = arrival.turn() => place,
+            () = stops.soft.cancelled() => return,
+            () = stops.hard.cancelled() => return,
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(turned_away) => return hub.metrics.connection(turned_away.label()),
+        };
+        if hub.open_connections.fetch_add(1, Ordering::AcqRel) >= hub.config.max_connections {
+            hub.open_connections.fetch_sub(1, Ordering::AcqRel);
+            return hub.metrics.connection("too_many");
+        }
+        hub.metrics.connections.inc();
         // Counted down also when the connection's task panics.
         let _open = Open(&hub);
-        connection::serve(hub.clone(), stream, protocol, since, stops).await;
+        connection::serve(hub.clone(), stream, protocol, place, stops).await;
     });
 }
 

@@ -53,6 +53,11 @@ pub struct BrokerMetrics {
     puback_seconds: Histogram,
     recent: Mutex<RecentLatency>,
     pub(super) paused_readers: Gauge,
+    pub(super) throttled_readers: Gauge,
+    pub(super) throttled: Counter,
+    pub(super) waiting_connections: Gauge,
+    offences: Family<ReasonLabel, Counter>,
+    pub(super) delayed_take_overs: Counter,
     dropped: Family<ReasonLabel, Counter>,
     refused: Family<ActionLabel, Counter>,
     certificate_expiry: Gauge,
@@ -73,6 +78,11 @@ impl Default for BrokerMetrics {
             puback_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             recent: Mutex::new(RecentLatency::new(Instant::now())),
             paused_readers: Gauge::default(),
+            throttled_readers: Gauge::default(),
+            throttled: Counter::default(),
+            waiting_connections: Gauge::default(),
+            offences: Family::default(),
+            delayed_take_overs: Counter::default(),
             dropped: Family::default(),
             refused: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -112,6 +122,7 @@ impl BrokerMetrics {
             "Connections that are not read because too much of theirs is unacknowledged",
             self.paused_readers.clone(),
         );
+        self.register_admission(registry);
         registry.register(
             "mqtt_dropped",
             "Messages not delivered to a subscriber, by reason",
@@ -132,6 +143,39 @@ impl BrokerMetrics {
             "Certificates read again at SIGHUP, by result",
             self.certificate_reloads.clone(),
         );
+    }
+
+    fn register_admission(&self, registry: &mut Registry) {
+        registry.register(
+            "mqtt_connections_waiting",
+            "Connections that wait for their turn before anything is read from them",
+            self.waiting_connections.clone(),
+        );
+        registry.register(
+            "mqtt_throttled_readers",
+            "Connections that are not read because they send faster than a client may",
+            self.throttled_readers.clone(),
+        );
+        registry.register(
+            "mqtt_throttled",
+            "Times that a connection was not read because it sent faster than a client may",
+            self.throttled.clone(),
+        );
+        registry.register(
+            "mqtt_offences",
+            "What delays new connections of an address, by reason",
+            self.offences.clone(),
+        );
+        registry.register(
+            "mqtt_delayed_take_overs",
+            "Connections that had to wait because their client identifier is taken over again and again",
+            self.delayed_take_overs.clone(),
+        );
+    }
+
+    /// Counts what was held against an address.
+    pub(super) fn offence(&self, reason: &'static str) {
+        self.offences.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(super) fn certificate_expires(&self, at: Option<i64>) {
@@ -190,6 +234,16 @@ impl BrokerMetrics {
     #[cfg(test)]
     pub(super) fn refused_count(&self, action: &'static str) -> u64 {
         self.refused.get_or_create(&ActionLabel { action }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection_count(&self, result: &'static str) -> u64 {
+        self.connection_results.get_or_create(&ResultLabel { result }).get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn offence_count(&self, reason: &'static str) -> u64 {
+        self.offences.get_or_create(&ReasonLabel { reason }).get()
     }
 
     #[cfg(test)]

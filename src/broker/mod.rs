@@ -5,6 +5,7 @@
 
 mod ack_window;
 pub mod acl;
+mod admission;
 pub mod auth;
 mod certificate;
 mod codec;
@@ -21,6 +22,8 @@ mod outbound;
 mod outbox;
 mod publication;
 mod publisher;
+mod rate;
+mod reading;
 mod registry;
 mod reply;
 mod retained;
@@ -34,8 +37,10 @@ mod strictness;
 mod subscribing;
 mod subscription_index;
 mod sys_topics;
+mod take_over;
 pub mod tls;
 mod topic;
+mod traffic;
 mod transport;
 mod will;
 
@@ -57,6 +62,7 @@ use crate::ingest::queue::IngestQueue;
 use crate::ingest::topics::UsageTopics;
 
 use acl::{DefaultRules, LoginWatch};
+use admission::Admission;
 use auth::Access;
 use metrics::BrokerMetrics;
 use outbox::{Delivery, Outbox, OutboxLimits, Outboxes, Pushed};
@@ -71,6 +77,8 @@ pub use session_log::{
 use session_record::Journal;
 use shared::SharedGroups;
 use subscription_index::{SubscriptionIndex, Taker};
+use take_over::TakeOvers;
+use traffic::TrafficLimits;
 pub use transport::Listener;
 
 /// What a broker needs.
@@ -106,6 +114,9 @@ struct Hub {
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
+    admission: Arc<Admission>,
+    take_overs: TakeOvers,
+    traffic: TrafficLimits,
     /// Somebody has subscribed below `$SYS`.
     sys_wanted: Notify,
     /// Connections and what they leave to be done.
@@ -129,6 +140,9 @@ impl Broker {
             journal: Arc::default(),
             backlog: Arc::default(),
             open_connections: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(&config, options.metrics.clone())),
+            take_overs: TakeOvers::new(&config.admission),
+            traffic: TrafficLimits::new(&config.traffic, config.admission.max_addresses),
             sys_wanted: Notify::new(),
             tasks: TaskTracker::new(),
             topics: options.topics,

@@ -193,6 +193,10 @@ impl Registry {
         lock(&self.inner).live.get(key).is_some_and(|live| live.login.principal != *principal)
     }
 
+    pub(super) fn is_connected(&self, key: &ClientKey) -> bool {
+        lock(&self.inner).live.contains_key(key)
+    }
+
     pub(super) fn has_unchecked(&self) -> bool {
         lock(&self.inner).unchecked
     }

@@ -14,6 +14,7 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier}
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -44,6 +45,8 @@ pub enum TlsError {
 pub struct Tls {
     files: TlsConfig,
     current: RwLock<Loaded>,
+    /// Handshakes that may compute at the same time.
+    pub(super) computing: Semaphore,
 }
 
 struct Loaded {
@@ -58,7 +61,15 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] with the setting and the file at fault.
     pub fn load(files: &TlsConfig) -> Result<Self, TlsError> {
-        Ok(Self { current: RwLock::new(load(files)?), files: files.clone() })
+        let at_once = match files.handshakes_at_once {
+            0 => std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1)),
+            configured => configured,
+        };
+        Ok(Self {
+            current: RwLock::new(load(files)?),
+            computing: Semaphore::new(at_once),
+            files: files.clone(),
+        })
     }
 
     /// Reads the files again, for handshakes from now on.

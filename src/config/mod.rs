@@ -1,6 +1,7 @@
 //! What can be configured, section by section. Later sources override earlier ones: default, file, environment, flag.
 
 mod acl;
+pub mod admission;
 mod alerts;
 mod http;
 mod load;

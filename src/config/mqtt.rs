@@ -7,6 +7,7 @@ use crate::domain::TopicRuleError;
 use crate::ingest::topics::{TopicPatternError, UsageTopics};
 
 use super::acl::AclConfig;
+use super::admission::{self, AdmissionConfig, TrafficConfig};
 use super::transport::{self, TlsConfig, WebSocketConfig};
 
 /// The embedded MQTT broker: `[mqtt]`.
@@ -30,7 +31,8 @@ pub struct MqttConfig {
     pub max_packet_bytes: usize,
     /// Default 20000. An idle connection costs less than 10 KB; more are refused at once.
     pub max_connections: usize,
-    /// Default 10 seconds from the TCP connection to a complete CONNECT, so that silent sockets do not fill the limit.
+    /// Default 10 seconds from the TCP connection, or the end of its wait in `admission`, to a complete CONNECT, so that silent
+    /// sockets do not fill the limit.
     pub connect_timeout_seconds: u64,
     /// Default 30 seconds without any progress in writing to a client: its network is gone or it does not read.
     pub write_stall_timeout_seconds: u64,
@@ -94,6 +96,8 @@ pub struct MqttConfig {
     /// Default 10000 remembered checks.
     pub password_cache_entries: usize,
 
+    pub admission: AdmissionConfig,
+    pub traffic: TrafficConfig,
     pub acl: AclConfig,
     pub tls: TlsConfig,
     pub websocket: WebSocketConfig,
@@ -139,6 +143,8 @@ impl Default for MqttConfig {
             password_checks_at_once: 2,
             password_cache_seconds: 60,
             password_cache_entries: 10_000,
+            admission: AdmissionConfig::default(),
+            traffic: TrafficConfig::default(),
             acl: AclConfig::default(),
             tls: TlsConfig::default(),
             websocket: WebSocketConfig::default(),
@@ -196,12 +202,14 @@ impl MqttConfig {
             ("max_outbound_bytes_in_all", self.max_outbound_bytes_in_all as u64, 1024, 1 << 40),
             ("subscriber_patience_milliseconds", self.subscriber_patience_milliseconds, 0, 60_000),
             ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
+            ("tls.handshakes_at_once", self.tls.handshakes_at_once as u64, 0, 1024),
             ("websocket.max_handshake_bytes", self.websocket.max_handshake_bytes as u64, 1024, 65_536),
             ("password_checks_at_once", self.password_checks_at_once as u64, 1, 64),
             ("acl.check_milliseconds", self.acl.check_milliseconds, 50, 60_000),
             ("login_failure_delay_milliseconds", self.login_failure_delay_milliseconds, 0, 10_000),
         ];
-        for (name, value, min, max) in ranges {
+        let more = admission::ranges(&self.admission, &self.traffic);
+        for (name, value, min, max) in ranges.into_iter().chain(more) {
             if !(min..=max).contains(&value) {
                 return Err(MqttConfigError::OutOfRange { name, value, min, max });
             }

@@ -20,6 +20,9 @@ pub struct TlsConfig {
     pub client_certificate: ClientCertificate,
     /// PEM: the authorities that sign the certificates of clients.
     pub client_ca_file: PathBuf,
+    /// Default 0 = half of the processors, at least one. Handshakes that are computed at the same time; they take a thousand times
+    /// as long as a message.
+    pub handshakes_at_once: usize,
 }
 
 /// Whether clients show certificates.

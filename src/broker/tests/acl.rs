@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::broker::auth::{Access, Authenticator, Lookup, hash_password};
 use crate::broker::credential::Credential;
+use crate::config::mqtt::MqttConfig;
 use crate::domain::{Iccid, TenantId, TopicRule};
 
 use super::client::{Client, Connect};
@@ -56,18 +57,27 @@ type Known = Arc<Mutex<HashMap<String, Credential>>>;
 
 /// A broker that knows these users, all with the password `secret`.
 pub(super) async fn broker(users: &[User]) -> TestBroker {
+    broker_with(users, |_| {}).await
+}
+
+pub(super) async fn broker_with(users: &[User], change: impl FnOnce(&mut MqttConfig)) -> TestBroker {
     let known: Known = Arc::default();
     known.lock().unwrap().extend(users.iter().map(|user| (user.name.clone(), credential(user))));
-    broker_of(&known).await
+    broker_configured(&known, change).await
 }
 
 async fn broker_of(known: &Known) -> TestBroker {
+    broker_configured(known, |_| {}).await
+}
+
+async fn broker_configured(known: &Known, change: impl FnOnce(&mut MqttConfig)) -> TestBroker {
     let known = known.clone();
     let lookup: Lookup = Arc::new(move |name| {
         let found = known.lock().unwrap().get(&name).cloned();
         Box::pin(async move { Ok(found) })
     });
     let mut setup = Setup::default();
+    change(&mut setup.config);
     setup.access = Access::Password(Authenticator::new(lookup, &setup.config).unwrap());
     TestBroker::with(setup).await
 }
@@ -234,7 +244,7 @@ async fn nobody_takes_over_the_connection_of_another_login() {
     }
 }
 
-/// Catches any part of the way (index of filters, router, retained messages, sessions, wills, take-over) that forgets whose
+/// Catches any part of the way (index of subscriptions, outboxes, retained messages, sessions, wills, take-over) that forgets whose
 /// topic it is.
 #[tokio::test]
 async fn three_tenants_on_the_same_topics_and_client_identifiers_never_hear_each_other() {

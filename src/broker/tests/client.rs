@@ -1,9 +1,10 @@
 //! A client on a raw socket.
 
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::harness::{TestBroker, until, within};
 use super::wire::{
@@ -142,6 +143,23 @@ impl Client {
         let stream = within(TcpStream::connect(broker.address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, v5, connack: Connack::default() }
+    }
+
+    /// As `silent`, from another address of this machine.
+    pub(super) async fn silent_from(from: Ipv4Addr, broker: &TestBroker) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let stream = within(socket.connect(broker.address)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, v5: true, connack: Connack::default() }
+    }
+
+    pub(super) async fn connect_from(from: Ipv4Addr, broker: &TestBroker, connect: &Connect) -> Self {
+        let mut client = Self { v5: connect.v5, ..Self::silent_from(from, broker).await };
+        client.send(&connect.encoded()).await;
+        client.read_connack().await;
+        assert_eq!(client.connack.code, 0, "refused");
+        client
     }
 
     /// Sends CONNECT and waits for the answer, whatever it is.
@@ -313,6 +331,15 @@ impl Client {
             }
         }
         reason
+    }
+
+    /// Reads what has come, without waiting; how many bytes it was.
+    pub(super) fn take_what_is_there(&mut self) -> usize {
+        let (mut bytes, mut taken) = (vec![0; 65_536], 0);
+        while let Ok(read @ 1..) = self.stream.try_read(&mut bytes) {
+            taken += read;
+        }
+        taken
     }
 
     /// Reads until the end, which may be in the middle of a packet.

@@ -6,7 +6,7 @@ use super::harness::{TestBroker, USAGE, until};
 use super::wire::property::RECEIVE_MAXIMUM;
 use super::wire::{PUBACK, PUBCOMP, PUBREC, PUBREL, publish};
 
-/// The broker takes usage, delivers it and acknowledges it after its commit, with the router that it began with.
+/// The broker takes usage, delivers it and acknowledges it after its commit.
 async fn still_serves(broker: &mut TestBroker) {
     let mut probe = Client::connect(broker, &Connect::v5("probe")).await;
     assert_eq!(probe.subscribe(USAGE, 1).await, 1);

@@ -48,8 +48,11 @@ pub(super) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
+        let mut config = MqttConfig { login_failure_delay_milliseconds: 0, ..MqttConfig::default() };
+        // All clients of a test come from one address, and many of them break rules.
+        config.admission.offence_delay_milliseconds = 0;
         Self {
-            config: MqttConfig { login_failure_delay_milliseconds: 0, ..MqttConfig::default() },
+            config,
             queue_messages: 10_000,
             access: Access::Anonymous { tenant: TENANT, tenant_name: "acme".into() },
         }

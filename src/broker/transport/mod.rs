@@ -1,6 +1,7 @@
 //! What carries a client's packets: TCP, TLS over it, and WebSocket over either.
 
 mod handshake;
+mod turns;
 mod websocket;
 mod wire;
 
@@ -20,6 +21,7 @@ use super::ending::{Ending, Violation};
 use super::tls::Tls;
 
 pub(super) use handshake::Refusal;
+use turns::in_turn;
 use websocket::WebSocket;
 use wire::Wire;
 
@@ -101,7 +103,8 @@ pub(super) async fn open(
     let (wire, name) = match &protocol.tls {
         None => (Wire::Tcp(tcp), None),
         Some(tls) => {
-            let stream = tls.acceptor().accept(tcp).await.map_err(OpenError::Tls)?;
+            let handshake = in_turn(&tls.computing, tls.acceptor().accept(tcp));
+            let stream = handshake.await.map_err(OpenError::Tls)?;
             let chain = stream.get_ref().1.peer_certificates();
             let name = chain.and_then(<[_]>::first).and_then(certified_name);
             (Wire::Tls(Box::new(stream)), name)
