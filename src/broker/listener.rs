@@ -121,7 +121,8 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, address: IpAddr, protocol: ListenerP
         hub.metrics.connections.inc();
         // Counted down also when the connection's task panics.
         let _open = Open(&hub);
-        connection::serve(hub.clone(), stream, protocol, place, stops).await;
+        // Boxed, so that those who wait do not have the room for it.
+        Box::pin(connection::serve(hub.clone(), stream, protocol, place, stops)).await;
     });
 }
 

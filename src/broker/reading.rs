@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::ending::Ending;
 use super::metrics::BrokerMetrics;
 use super::traffic::Throttled;
+use super::transport::READ_BYTES;
 
 /// Counts a connection that is not read, for as long as it exists.
 pub(super) struct Paused(Arc<BrokerMetrics>);
@@ -33,7 +34,7 @@ pub(super) struct Pauses {
     behind: Option<Paused>,
     /// It sends too fast.
     throttled: Option<Throttled>,
-    /// There is more in the read buffer than one turn handles.
+    /// There was more to read than one turn handles.
     pub(super) unhandled: bool,
 }
 
@@ -48,9 +49,12 @@ impl Connection {
     pub(super) async fn read(&mut self) -> Result<(), Ending> {
         match self.transport.try_read(&mut self.buffer)? {
             Some(0) => Err(Ending::ClosedByPeer),
-            Some(_) => {
+            Some(read) => {
                 self.last_read = Instant::now();
-                self.handle_buffered().await
+                self.handle_buffered().await?;
+                // There is more where that came from.
+                self.pauses.unhandled |= read >= READ_BYTES;
+                Ok(())
             }
             None => {
                 if self.buffer.is_empty() {

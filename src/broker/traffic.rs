@@ -11,6 +11,8 @@ use super::registry::ClientKey;
 
 /// Longest that one packet can make its sender wait, whatever its size.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A pause is at least so long: a client would otherwise be woken and answered for each single packet.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What clients have left of their rates.
 pub(super) struct TrafficLimits {
@@ -69,7 +71,7 @@ impl Traffic {
                 bucket.take(pace, u32::try_from(count).unwrap_or(u32::MAX), LONGEST, now);
                 let wait = bucket.wait(pace, now);
                 if !wait.is_zero() {
-                    self.resumes_at = self.resumes_at.max(Some(now + wait));
+                    self.resumes_at = self.resumes_at.max(Some(now + wait.max(SHORTEST)));
                 }
             }
         }
