@@ -16,12 +16,15 @@ mod key_uses;
 pub(crate) mod live;
 mod mobile_countries;
 mod openapi;
+mod origin;
 mod portal;
 mod posts;
 mod query;
 mod rate_limit;
 mod server;
+mod session_ring;
 mod sessions;
+mod sign_in;
 mod sims;
 mod start_page;
 mod status;
@@ -56,6 +59,7 @@ use crate::store::Store;
 
 use error::ApiError;
 use key_ring::KeyRing;
+use session_ring::SessionRing;
 use usage::UsageRules;
 
 pub(crate) use key_uses::KeyUses;
@@ -78,6 +82,7 @@ pub(crate) struct ApiState {
     pub(crate) database: DatabaseState,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<KeyRing>,
+    pub(crate) sessions: Arc<SessionRing>,
     /// Everybody may read, and the demo key exists.
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
@@ -161,6 +166,7 @@ impl ApiState {
             stop,
         });
         let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
+        let sessions = Arc::new(SessionRing::new(store.clone(), clock, demo.is_some(), config));
         Self {
             readiness,
             metrics,
@@ -170,6 +176,7 @@ impl ApiState {
             database,
             clock,
             keys,
+            sessions,
             demo: demo.is_some(),
             limits: BodyLimits {
                 body_max_bytes: config.body_max_bytes,
