@@ -50,6 +50,7 @@ needs! {
     ReadConsumption: ConsumptionRead, Reading, true;
     ChangeSettings: AdminSettings, ProvisioningWrite, true;
     ChangeAlerts: AdminAlerts, ProvisioningWrite;
+    MendParked: AdminQuarantine, UsageSingle, true;
 }
 
 /// Somebody with a key, or anybody in demo mode. Everything that is done for them is done in their tenant's name.

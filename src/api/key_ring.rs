@@ -29,11 +29,12 @@ const DEMO_KEY_PERMISSIONS: [PermissionPattern; 3] = [
     PermissionPattern::Category("sims"),
     PermissionPattern::One(Permission::ConsumptionRead),
 ];
-const NOBODY_PERMISSIONS: [PermissionPattern; 4] = [
+const NOBODY_PERMISSIONS: [PermissionPattern; 5] = [
     PermissionPattern::One(Permission::UsageRead),
     PermissionPattern::One(Permission::SimsRead),
     PermissionPattern::One(Permission::ConsumptionRead),
     PermissionPattern::One(Permission::AdminSettings),
+    PermissionPattern::One(Permission::AdminQuarantine),
 ];
 /// A revoked key is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_secs(5);

@@ -16,9 +16,11 @@ mod key_uses;
 pub(crate) mod live;
 mod mobile_countries;
 mod openapi;
+mod operations;
 mod origin;
 mod portal;
 mod posts;
+mod quarantine;
 mod query;
 mod rate_limit;
 mod server;
@@ -54,7 +56,7 @@ use crate::config::{AlertsConfig, HttpConfig};
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
-use crate::payload::PayloadLimits;
+use crate::replay::ReplayRules;
 use crate::store::Store;
 
 use error::ApiError;
@@ -87,6 +89,8 @@ pub(crate) struct ApiState {
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
     pub(crate) usage: Arc<UsageRules>,
+    /// Of parked records that are tried again.
+    pub(crate) replay: Arc<ReplayRules>,
     pub(crate) feeds: Arc<live::Feeds>,
     /// Of the consumption page.
     pub(crate) answers: Arc<consumption::Answers>,
@@ -125,7 +129,7 @@ impl AlertLimits {
 /// What [`ApiState`] is made of beside what runs already.
 pub(crate) struct ApiOptions<'c> {
     pub(crate) config: &'c HttpConfig,
-    pub(crate) payload: PayloadLimits,
+    pub(crate) replay: ReplayRules,
     pub(crate) clock: Clock,
     /// In demo mode: the tenant of everybody.
     pub(crate) demo: Option<TenantId>,
@@ -145,7 +149,7 @@ impl ApiState {
     pub(crate) fn new(options: ApiOptions<'_>) -> Self {
         let ApiOptions {
             config,
-            payload,
+            replay,
             clock,
             demo,
             readiness,
@@ -183,7 +187,8 @@ impl ApiState {
                 import_max_bytes: config.import_max_bytes,
                 import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
-            usage: Arc::new(UsageRules::new(config, payload)),
+            usage: Arc::new(UsageRules::new(config, replay.limits.clone())),
+            replay: Arc::new(replay),
             feeds: Arc::new(feeds),
             answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
             alerts,

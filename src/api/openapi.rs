@@ -7,7 +7,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, alerts, consumption, health, live, portal, sessions, sign_in, sims, usage};
+use super::{
+    ApiState, alerts, consumption, health, live, operations, portal, quarantine, sessions, sign_in, sims,
+    usage,
+};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -24,7 +27,9 @@ pub(super) fn documented() -> OpenApiRouter<ApiState> {
         .merge(consumption::routes())
         .merge(health::routes())
         .merge(live::routes())
+        .merge(operations::routes())
         .merge(portal::routes())
+        .merge(quarantine::routes())
         .merge(sessions::routes())
         .merge(sign_in::routes())
         .merge(sims::routes())

@@ -44,7 +44,7 @@ static MIGRATIONS: [Migration; 21] = [
     migration!(18, "database_roles"),
     migration!(19, "retained_messages"),
     migration!(20, "broker_acl"),
-    migration!(21, "dashboard_sessions"),
+    migration!(21, "dashboard"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -1,4 +1,4 @@
--- Sessions of the dashboard: somebody who signed in with an API key.
+-- What the dashboard needs: sessions of somebody who signed in with an API key, and a tenant's parked records at hand.
 
 CREATE TABLE dashboard_sessions (
     token_hash   bytea CONSTRAINT dashboard_sessions_pk PRIMARY KEY
@@ -27,3 +27,6 @@ CREATE TRIGGER api_keys_end_sessions AFTER UPDATE ON api_keys
 
 INSERT INTO database_grants (kind, privileges, names) VALUES
     ('serve', 'SELECT, INSERT, UPDATE, DELETE', ARRAY['dashboard_sessions']);
+
+CREATE INDEX quarantine_of_tenant ON quarantine (tenant_id, id);
+CREATE INDEX quarantine_by_reason ON quarantine (tenant_id, reason, id) WHERE state = 'parked';
