@@ -31,6 +31,7 @@ mod corrections;
 mod counters;
 mod crash;
 mod cycles;
+mod dashboard_serving;
 mod database_away;
 mod database_roles;
 mod duplicates;
