@@ -156,6 +156,6 @@ fn files_ask_nobody_else_and_make_no_markup_of_data() {
             assert!(!inline, "{place}");
         }
         let lines = text.lines().count();
-        assert!(lines <= 400 || file.ends_with(".css"), "{file} has {lines} lines");
+        assert!(lines <= 400, "{file} has {lines} lines");
     }
 }
