@@ -6,6 +6,8 @@
  */
 export const PAGES = [
   { name: "overview", path: "/", title: "Overview", needs: "consumption:read", load: () => import("./pages/overview.js") },
+  { name: "consumption", path: "/consumption", title: "Consumption", needs: "consumption:read", load: () => import("./pages/consumption.js") },
+  { name: "invoices", path: "/invoices", title: "Invoices", needs: "consumption:read", load: () => import("./pages/invoices.js") },
 ];
 
 /** The page of a path, with its parameters; `null` when there is none. */

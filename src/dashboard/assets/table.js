@@ -6,6 +6,8 @@ import { icon } from "./icons.js";
 import { emptyState, skeleton } from "./states.js";
 
 const SEARCH_AFTER_MS = 200;
+/** One for all: to make one for each comparison would take longer than to compare. */
+const COLLATOR = new Intl.Collator("en", { numeric: true });
 
 /**
  * Columns are `{key, title, value(row), cell?(row), data?(row), numeric?, sortable?, search?, hide?}`: `value` sorts, `cell` is what is shown (a text
@@ -148,6 +150,11 @@ export function createTable(options) {
       if (remote) showState();
       else draw();
     },
+    /** Another title of a column. */
+    retitle(key, title) {
+      const label = heads.get(key).querySelector("button")?.firstChild ?? heads.get(key).firstChild;
+      if (label.data !== title) label.data = title;
+    },
     /** Brings out a row; `fits(row element)` chooses it. */
     point(fits) {
       for (const drawn of tableBody.children) drawn.classList.toggle("pointed", fits !== null && fits(drawn));
@@ -157,5 +164,5 @@ export function createTable(options) {
 
 function compare(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
-  return String(a ?? "").localeCompare(String(b ?? ""), "en", { numeric: true });
+  return COLLATOR.compare(String(a ?? ""), String(b ?? ""));
 }

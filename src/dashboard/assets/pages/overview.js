@@ -141,8 +141,10 @@ function createFigures({ api, format }, period) {
       series: points.map((point) => (point.sims > 0 ? point.bytes / point.sims : 0)),
     });
     let sum = 0;
+    // The whole month that was projected, against as many days.
+    const whole = daysOfMonth(range.end);
     cards.projected.update({
-      ...last,
+      against: `vs ${whole} days before`,
       value: data.estimatedCost.value,
       shown: (value) => format.money(value),
       trend: data.estimatedCost.trend,
@@ -151,6 +153,11 @@ function createFigures({ api, format }, period) {
   }
 
   return { element, load, dispose: () => abort.abort() };
+}
+
+function daysOfMonth(day) {
+  const [year, month] = day.split("-").map(Number);
+  return new Date(Date.UTC(year, month, 0)).getUTCDate();
 }
 
 function directions(points, format) {
@@ -169,9 +176,10 @@ function createStrip(format) {
   const items = [
     ["today_data_usage", "Today", gigabytes],
     ["monthly_data_usage", "This month", gigabytes],
-    ["data_usage_download", "Downloaded, all time", gigabytes],
-    ["data_usage_upload", "Uploaded, all time", gigabytes],
-    ["active_sims", "SIMs with usage this month", count],
+    ["data_usage", "All time", gigabytes],
+    ["data_usage_download", "Downloaded", gigabytes],
+    ["data_usage_upload", "Uploaded", gigabytes],
+    ["active_sims", "Active SIMs", count],
     ["active_sessions", "Sessions open", count],
   ].map(([name, title, shown]) => ({ name, title, shown, value: h("dd", { dataset: { testid: `live-${name}` } }, "\u2013") }));
   const element = h(
