@@ -28,7 +28,6 @@ mod session_ring;
 mod sessions;
 mod sign_in;
 mod sims;
-mod start_page;
 mod status;
 mod strangers;
 mod usage;
@@ -53,6 +52,7 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
 use crate::config::{AlertsConfig, HttpConfig};
+use crate::dashboard;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
@@ -76,7 +76,7 @@ pub use rate_limit::LimitClass;
 pub(crate) struct ApiState {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where the broker listens, for the start page.
+    /// Where the broker listens.
     pub(crate) mqtt_addr: Option<SocketAddr>,
     pub(crate) store: Store,
     /// Posted records go the way of those over MQTT.
@@ -215,7 +215,7 @@ fn router(config: &HttpConfig, state: ApiState) -> Router {
     let document = openapi::finish(document);
     let page = docs::page(&document);
     routes
-        .route("/", get(start_page::show))
+        .merge(dashboard::routes())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/statusz", get(status::statusz))

@@ -7,6 +7,7 @@ mod batch;
 pub(crate) mod consumption;
 mod consumption_breakdown;
 mod consumption_invoices;
+mod consumption_parts;
 mod consumption_trend;
 mod corrections;
 mod counters;

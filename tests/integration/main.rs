@@ -32,6 +32,7 @@ mod counters;
 mod crash;
 mod cycles;
 mod dashboard_sessions;
+mod dashboard_serving;
 mod database_away;
 mod database_roles;
 mod duplicates;

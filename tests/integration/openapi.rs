@@ -179,9 +179,14 @@ async fn settle(database: &TestDatabase, api: &TestApi, number: usize) -> Belong
     reading["iccid"] = iccid.clone().into();
     reading["counters"] = json!({"sessionId": session, "uploadBytes": 5, "downloadBytes": 6});
     records.push(reading);
+    let mut parked = period.clone();
+    parked["recordId"] = "parked".into();
+    parked["iccid"] = hidden.clone().into();
+    parked["usage"] = json!({"totalBytes": -1});
+    records.push(parked);
     let batch = json!({"batchId": "shared", "records": records});
     let answer = api.post_as(&key, "/api/v1/usage/batch", &batch).await;
-    assert_eq!((answer.status, &answer.json()["recordsFailed"]), (202, &json!(0)), "{}", answer.text);
+    assert_eq!((answer.status, &answer.json()["recordsFailed"]), (202, &json!(1)), "{}", answer.text);
     let hook = json!({"url": format!("https://{tenant}.example.com/hook")});
     let answer = api.post_as(&key, "/api/v1/alerts/webhooks", &hook).await;
     assert_eq!(answer.status, 201, "{}", answer.text);

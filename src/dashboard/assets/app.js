@@ -1,0 +1,67 @@
+// Starts the dashboard: who looks, then the shell, the live figures and the page of the URL.
+
+import { createApi } from "./api.js";
+import { fill, h } from "./dom.js";
+import { createFormat } from "./format.js";
+import { createLive } from "./live.js";
+import { pageOf } from "./pages.js";
+import { createRouter } from "./router.js";
+import { may, mayLook, readSession } from "./session.js";
+import { createShell } from "./shell.js";
+import { emptyState, failedState, pageSkeleton } from "./states.js";
+
+const SIGN_IN = "/sign-in";
+const root = document.getElementById("main");
+
+async function start() {
+  fill(root, pageSkeleton());
+  let router = null;
+  const api = createApi({ onUnauthorized: () => router?.navigate(signInPath()) });
+  let session;
+  try {
+    session = await readSession(api);
+  } catch (failure) {
+    fill(root, failedState(failure, start));
+    return;
+  }
+  const format = createFormat(session.tenant);
+  const live = createLive(api);
+  const shell = createShell({ root: document.getElementById("shell"), session, live, format, signOut });
+  router = createRouter({
+    root,
+    contextOf: () => ({ api, session, live, format, may: (permission) => may(session, permission) }),
+    guard: (page) => instead(page, session),
+    onPage: shell.showPage,
+  });
+  if (mayLook(session) && may(session, "consumption:read")) live.start();
+  if (!mayLook(session) && location.pathname !== SIGN_IN && pageOf(SIGN_IN)) {
+    router.navigate(signInPath(), { replace: true });
+  } else {
+    router.start();
+  }
+
+  async function signOut() {
+    live.stop();
+    await api.remove("/api/session").catch(() => null);
+    // Everything that was shown leaves memory too.
+    location.assign(SIGN_IN);
+  }
+}
+
+/** Where to sign in, and to come back to. */
+function signInPath() {
+  if (location.pathname === SIGN_IN) return location.pathname + location.search;
+  return `${SIGN_IN}?next=${encodeURIComponent(location.pathname + location.search)}`;
+}
+
+/** What is shown in place of a page; `null` when it may be shown. */
+function instead(page, session) {
+  const home = h("a", { class: "button", href: "/" }, "To the overview");
+  if (!page) return emptyState("There is no such page", "Check the address.", home);
+  if (page.path === SIGN_IN) return null;
+  if (!mayLook(session)) return emptyState("You are not signed in", "Sign in with an API key to see figures.");
+  if (may(session, page.needs)) return null;
+  return emptyState("Your key may not see this page", `It needs the permission ${page.needs}.`);
+}
+
+start();
