@@ -19,8 +19,8 @@ const CONNECTION = {
   paused: "Paused",
 };
 
-/** Fills the shell; returns `{showPage(page)}`. `signOut` is called by the button of signed-in people. */
-export function createShell({ root, session, live, format, signOut }) {
+/** Fills `#shell` and `#foot`; returns `{showPage(page)}`. `signOut` is called by the button of signed-in people. */
+export function createShell({ session, live, format, signOut }) {
   const links = new Map();
   const bar = h("header", { class: "topbar" }, brand());
   const showable = mayLook(session);
@@ -29,7 +29,8 @@ export function createShell({ root, session, live, format, signOut }) {
   } else {
     bar.append(h("div", { class: "topbar-tools" }, themeSwitch()));
   }
-  fill(root, bar);
+  fill(document.getElementById("shell"), bar);
+  fill(document.getElementById("foot"), foot(showable ? format : null));
   return {
     showPage(page) {
       for (const [name, link] of links) {
@@ -70,6 +71,14 @@ function place(session, format) {
     name && h("span", { class: "place-name" }, name),
     h("span", {}, `${format.timeZone} · ${format.currency}`),
   );
+}
+
+/** Also said where the top bar has no room for it. */
+function foot(format) {
+  return [
+    format && h("p", {}, `Days and times in ${format.timeZone} (${format.zoneOffset()}), costs in ${format.currency}. 1 GB = 2³⁰ bytes.`),
+    h("p", {}, h("a", { href: "/docs" }, "HTTP API")),
+  ];
 }
 
 /** A badge that says how figures arrive, and holds them when it is pressed. */

@@ -81,7 +81,7 @@ function columns(format, narrow, colour) {
       cell: (row) => format.bytes(row.bytes),
       data: (row) => ({ bytes: exact(row) }),
     },
-    { key: "share", title: "Share", numeric: true, value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
+    { key: "share", title: "Share", numeric: true, hide: narrow ? null : "narrow", value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
     {
       key: "cost",
       title: "Cost",

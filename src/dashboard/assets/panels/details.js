@@ -29,7 +29,7 @@ export function createDetailsPanel({ api, format, may }, { state = {}, onState =
         linked ? h("a", { class: "code", href: `/sims/${encodeURIComponent(row.imsi)}` }, row.imsi) : h("span", { class: "code" }, row.imsi),
     },
     { key: "period", title: "Day", search: true, value: periodOf, cell: periodText },
-    { key: "network", title: "Network", search: true, hide: "narrow", grow: true, value: network },
+    { key: "network", title: "Network", search: true, hide: "narrow", value: network },
     {
       key: "data",
       title: "Data",
