@@ -1,18 +1,20 @@
 // A card that loads: a title, a body of its final height from the start, and what to say when there is nothing.
 
-import { fill, h, text, uid } from "./dom.js";
+import { fill, h, style, text, uid } from "./dom.js";
 import { icon } from "./icons.js";
 import { emptyState, failedState, skeleton } from "./states.js";
 
 /**
- * `size` (`s`, `m`, `l`, `auto`) is the height that is kept free, `shape` what the skeleton looks like. Test id: `panel-<name>`.
+ * `size` (`s`, `m`, `l`, what `components.css` knows as `panel-…`, or pixels) is the height that is kept free, `shape` what the skeleton looks like. A `note` that comes later keeps
+ * its place by being a space. Test id: `panel-<name>`.
  */
-export function createPanel({ name, title, shape = "list", size = "m", actions = [] }) {
+export function createPanel({ name, title, note: said = "", shape = "list", size = "m", actions = [] }) {
   const heading = uid("panel");
-  const note = h("p", { class: "panel-note" });
+  const note = h("p", { class: "panel-note" }, said);
   const tools = h("div", { class: "panel-actions" }, actions);
   const notice = h("div", { class: "panel-notice", role: "status", hidden: true });
   const body = h("div", { class: `panel-body panel-${size}` }, skeleton(shape));
+  if (typeof size === "number") style(body, { "min-height": `${size}px` });
   const element = h(
     "section",
     { class: "card panel", "aria-labelledby": heading, "aria-busy": "true", dataset: { testid: `panel-${name}` } },

@@ -84,7 +84,8 @@ function foot(format) {
 /** A badge that says how figures arrive, and holds them when it is pressed. */
 function connection(live) {
   const word = h("span", { class: "connection-word" });
-  const age = h("span", { class: "connection-age", "aria-hidden": "true" });
+  const age = h("span", { class: "connection-age" });
+  const hint = h("span", { class: "visually-hidden" });
   const badge = h(
     "button",
     {
@@ -96,13 +97,14 @@ function connection(live) {
     h("span", { class: "connection-dot", "aria-hidden": "true" }),
     word,
     age,
+    hint,
   );
   const tell = () => text(age, live.updatedAt ? `updated ${ago(live.updatedAt)}` : "");
   live.onState(({ state }) => {
     badge.dataset.state = state;
     text(word, CONNECTION[state]);
     const press = state === "paused" ? "Press to go on." : "Press to pause.";
-    badge.setAttribute("aria-label", `Live figures: ${CONNECTION[state]}. ${press}`);
+    text(hint, `. Live figures. ${press}`);
     badge.title = press;
     tell();
   });

@@ -198,7 +198,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
       ? points.map((point, index) => `${index ? "L" : "M"}${round(x(index))} ${round(y(point.cost / cost.top))}`).join("")
       : "";
     attributes(line, { d: path || "M0 0", visibility: path ? "visible" : "hidden" });
-    const few = visible && points.length <= 31;
+    const few = visible && frame.slot >= 14;
     fill(
       dots,
       few ? points.map((point, index) => svg("circle", { cx: round(x(index)), cy: round(y(point.cost / cost.top)), r: 2.5 })) : [],

@@ -19,7 +19,11 @@ export async function show(root, context) {
   const period = h("p", { class: "page-note", dataset: { testid: "period" } });
   const figures = createFigures(context, period);
   const strip = createStrip(format);
-  const trends = createTrendsPanel(context, { name: "last-day", title: "Last 24 hours" });
+  const trends = createTrendsPanel(context, {
+    name: "last-day",
+    title: "Last 24 hours",
+    nothing: ["No usage in the last 24 hours", "Records that devices publish show here within a minute of their commit."],
+  });
   const carriers = createCarriersPanel(context, { narrow: true });
   const regions = createRegionsPanel(context);
   const invoices = createNewestInvoices(context);
