@@ -4,6 +4,10 @@ import { fill, h, style, text, uid } from "./dom.js";
 import { icon } from "./icons.js";
 import { emptyState, failedState, skeleton } from "./states.js";
 
+/** Failures that may go away by themselves are asked again. */
+const PASSING = ["offline", "timeout", "busy", "server"];
+const AGAIN_AFTER_MS = 15_000;
+
 /**
  * `size` (`s`, `m`, `l`, what `components.css` knows as `panel-…`, or pixels) is the height that is kept free, `shape` what the skeleton looks like. A `note` that comes later keeps
  * its place by being a space. Test id: `panel-<name>`.
@@ -25,6 +29,7 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
   let turn = 0;
   let shown = null;
   let abort = null;
+  let retry = 0;
 
   function busy(is) {
     element.setAttribute("aria-busy", String(is));
@@ -51,6 +56,7 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
     async load(ask, draw) {
       turn += 1;
       const mine = turn;
+      clearTimeout(retry);
       abort?.abort();
       abort = new AbortController();
       busy(true);
@@ -67,6 +73,9 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
           : { title: "This cannot be shown", advice: "Reload the page; if it comes back, report it." };
         if (element.dataset.state === "data") panel.stale(told, again);
         else panel.fail(told, again);
+        if (PASSING.includes(told.kind)) {
+          retry = setTimeout(() => element.isConnected && mine === turn && again(), AGAIN_AFTER_MS);
+        }
       }
       if (mine === turn) busy(false);
     },
@@ -78,6 +87,7 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
     },
     dispose() {
       turn += 1;
+      clearTimeout(retry);
       abort?.abort();
     },
   };

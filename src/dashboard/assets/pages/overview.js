@@ -181,7 +181,8 @@ function directions(points, format) {
 
 /** What is pushed, as it comes. */
 function createStrip(format) {
-  const gigabytes = (value) => format.bytes(value * 2 ** 30);
+  // They come in hundredths of a GB: a smaller unit would tell more than is known.
+  const gigabytes = (value) => (value < 1 ? `${format.number(value, 2)}\u00a0GB` : format.bytes(value * 2 ** 30));
   const count = (value) => format.number(Math.round(value));
   const items = [
     ["today_data_usage", "Today", gigabytes],
