@@ -26,7 +26,7 @@ async function start() {
   }
   const format = createFormat(session.tenant);
   const live = createLive(api);
-  const shell = createShell({ root: document.getElementById("shell"), session, live, format, signOut });
+  const shell = createShell({ session, live, format, signOut });
   router = createRouter({
     root,
     contextOf: () => ({ api, session, live, format, may: (permission) => may(session, permission) }),

@@ -16,7 +16,7 @@ export function createPopover({ name, label, picture, open }) {
     count,
     icon("chevron", 14),
   );
-  const panel = h("div", { id, class: "popover", role: "dialog", "aria-label": label, hidden: true });
+  const panel = h("div", { id, class: "popover", role: "dialog", "aria-label": label, tabindex: -1, hidden: true });
   const element = h("div", { class: "popover-anchor" }, button, panel);
 
   function show() {

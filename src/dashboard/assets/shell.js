@@ -19,8 +19,8 @@ const CONNECTION = {
   paused: "Paused",
 };
 
-/** Fills the shell; returns `{showPage(page)}`. `signOut` is called by the button of signed-in people. */
-export function createShell({ root, session, live, format, signOut }) {
+/** Fills `#shell` and `#foot`; returns `{showPage(page)}`. `signOut` is called by the button of signed-in people. */
+export function createShell({ session, live, format, signOut }) {
   const links = new Map();
   const bar = h("header", { class: "topbar" }, brand());
   const showable = mayLook(session);
@@ -29,7 +29,8 @@ export function createShell({ root, session, live, format, signOut }) {
   } else {
     bar.append(h("div", { class: "topbar-tools" }, themeSwitch()));
   }
-  fill(root, bar);
+  fill(document.getElementById("shell"), bar);
+  fill(document.getElementById("foot"), foot(showable ? format : null));
   return {
     showPage(page) {
       for (const [name, link] of links) {
@@ -72,10 +73,19 @@ function place(session, format) {
   );
 }
 
+/** Also said where the top bar has no room for it. */
+function foot(format) {
+  return [
+    format && h("p", {}, `Days and times in ${format.timeZone} (${format.zoneOffset()}), costs in ${format.currency}. 1 GB = 2³⁰ bytes.`),
+    h("p", {}, h("a", { href: "/docs" }, "HTTP API")),
+  ];
+}
+
 /** A badge that says how figures arrive, and holds them when it is pressed. */
 function connection(live) {
   const word = h("span", { class: "connection-word" });
-  const age = h("span", { class: "connection-age", "aria-hidden": "true" });
+  const age = h("span", { class: "connection-age" });
+  const hint = h("span", { class: "visually-hidden" });
   const badge = h(
     "button",
     {
@@ -87,13 +97,14 @@ function connection(live) {
     h("span", { class: "connection-dot", "aria-hidden": "true" }),
     word,
     age,
+    hint,
   );
   const tell = () => text(age, live.updatedAt ? `updated ${ago(live.updatedAt)}` : "");
   live.onState(({ state }) => {
     badge.dataset.state = state;
     text(word, CONNECTION[state]);
     const press = state === "paused" ? "Press to go on." : "Press to pause.";
-    badge.setAttribute("aria-label", `Live figures: ${CONNECTION[state]}. ${press}`);
+    text(hint, `. Live figures. ${press}`);
     badge.title = press;
     tell();
   });

@@ -17,14 +17,14 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
   const hidden = new Set();
   const grid = svg("g", { class: "grid" });
   const bars = svg("g", { class: "bars" });
-  const line = svg("path", { class: "cost-line" });
+  const [halo, line] = ["cost-halo", "cost-line"].map((name) => svg("path", { class: name }));
   const dots = svg("g", { class: "cost-dots" });
   const band = svg("rect", { class: "hover-band", visibility: "hidden" });
   const cross = svg("line", { class: "crosshair", visibility: "hidden" });
   const selection = svg("rect", { class: "selection", visibility: "hidden" });
   const mark = svg("rect", { class: "rolling-mark", rx: 1.5, visibility: "hidden" });
   const xLabels = svg("g", { class: "axis" });
-  const canvas = svg("svg", { class: "time-canvas", "aria-hidden": "true" }, band, grid, bars, line, dots, mark, cross, selection, xLabels);
+  const canvas = svg("svg", { class: "time-canvas", "aria-hidden": "true" }, band, grid, bars, halo, line, dots, mark, cross, selection, xLabels);
   const help = uid("chart-help");
   const tooltip = h("div", { class: "tooltip", hidden: true });
   const plot = h(
@@ -197,8 +197,8 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
     const path = visible
       ? points.map((point, index) => `${index ? "L" : "M"}${round(x(index))} ${round(y(point.cost / cost.top))}`).join("")
       : "";
-    attributes(line, { d: path || "M0 0", visibility: path ? "visible" : "hidden" });
-    const few = visible && points.length <= 31;
+    for (const drawn of [halo, line]) attributes(drawn, { d: path || "M0 0", visibility: path ? "visible" : "hidden" });
+    const few = visible && frame.slot >= 14;
     fill(
       dots,
       few ? points.map((point, index) => svg("circle", { cx: round(x(index)), cy: round(y(point.cost / cost.top)), r: 2.5 })) : [],

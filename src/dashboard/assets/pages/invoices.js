@@ -4,6 +4,7 @@ import { h, text } from "../dom.js";
 import { dayRange, days } from "../format.js";
 import { createSegment } from "../filters.js";
 import { createPanel } from "../panel.js";
+import { statusBadge } from "../panels/invoices.js";
 import { createTable } from "../table.js";
 
 const PAGE_ROWS = 15;
@@ -14,11 +15,10 @@ const STATUSES = [
   ["overdue", "Overdue"],
   ["disputed", "Disputed"],
 ];
-const BADGES = { paid: "badge-good", overdue: "badge-bad", disputed: "badge-warn" };
 
 export async function show(root, context) {
   const { api, format, setQuery, onQuery } = context;
-  const panel = createPanel({ name: "invoices", title: "By month and carrier", shape: "table", size: "l" });
+  const panel = createPanel({ name: "invoices", title: "By month and carrier", note: "\u00a0", shape: "table", size: "table" });
   const status = createSegment({
     name: "status",
     label: "Status",
@@ -50,7 +50,7 @@ export async function show(root, context) {
 
   function draw({ data, pagination }, chosen, page) {
     if (pagination.total === 0) {
-      panel.note("");
+      panel.note("\u00a0");
       if (chosen) panel.empty("No invoice has this status", "Choose another one.");
       else panel.empty("There is no invoice yet", "The first ones are made when a month with usage is over.");
       return;
@@ -72,7 +72,7 @@ export async function show(root, context) {
 function columns(format) {
   return [
     { key: "number", title: "Invoice", value: (row) => row.invoiceNumber, cell: (row) => h("span", { class: "code" }, row.invoiceNumber) },
-    { key: "carrier", title: "Carrier", value: (row) => row.carrierName, grow: true },
+    { key: "carrier", title: "Carrier", value: (row) => row.carrierName },
     { key: "period", title: "Period", hide: "narrow", value: (row) => row.periodStart, cell: (row) => dayRange(row.periodStart, row.periodEnd) },
     {
       key: "amount",
@@ -86,7 +86,7 @@ function columns(format) {
       key: "status",
       title: "Status",
       value: (row) => row.status,
-      cell: (row) => h("span", { class: `badge ${BADGES[row.status] ?? ""}` }, row.status[0].toUpperCase() + row.status.slice(1)),
+      cell: (row) => statusBadge(row.status),
     },
     {
       key: "due",

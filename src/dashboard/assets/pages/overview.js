@@ -4,6 +4,8 @@ import { h, text } from "../dom.js";
 import { createFigure, tween } from "../figures.js";
 import { icon } from "../icons.js";
 import { createCarriersPanel } from "../panels/carriers.js";
+import { createNewestInvoices } from "../panels/invoices.js";
+import { createRegionsPanel } from "../panels/regions.js";
 import { createTrendsPanel } from "../panels/trends.js";
 import { failedState } from "../states.js";
 import { chartOf, exact, sumOf } from "../usage.js";
@@ -17,14 +19,21 @@ export async function show(root, context) {
   const period = h("p", { class: "page-note", dataset: { testid: "period" } });
   const figures = createFigures(context, period);
   const strip = createStrip(format);
-  const trends = createTrendsPanel(context, { name: "last-day", title: "Last 24 hours" });
+  const trends = createTrendsPanel(context, {
+    name: "last-day",
+    title: "Last 24 hours",
+    nothing: ["No usage in the last 24 hours", "Records that devices publish show here within a minute of their commit."],
+  });
   const carriers = createCarriersPanel(context, { narrow: true });
+  const regions = createRegionsPanel(context);
+  const invoices = createNewestInvoices(context);
   const link = h("a", { class: "button", href: "/consumption" }, "Explore consumption", icon("next", 16));
   root.append(
     h("div", { class: "page-head" }, h("h1", {}, "Overview"), period, h("div", { class: "page-tools" }, link)),
     figures.element,
     strip.element,
     h("div", { class: "cards" }, wide(trends.element), slim(carriers.element)),
+    h("div", { class: "cards" }, wide(regions.element), slim(invoices.element)),
   );
 
   let asked = 0;
@@ -34,7 +43,9 @@ export async function show(root, context) {
     figures.load();
     trends.load({ granularity: "24h" });
     carriers.load({});
+    regions.load({});
   }
+  invoices.load();
   ask();
   const stop = live.subscribe((now) => {
     strip.update(now);
@@ -47,8 +58,7 @@ export async function show(root, context) {
   return () => {
     stop();
     figures.dispose();
-    trends.dispose();
-    carriers.dispose();
+    for (const panel of [trends, carriers, regions, invoices]) panel.dispose();
   };
 }
 
@@ -171,7 +181,8 @@ function directions(points, format) {
 
 /** What is pushed, as it comes. */
 function createStrip(format) {
-  const gigabytes = (value) => format.bytes(value * 2 ** 30);
+  // They come in hundredths of a GB: a smaller unit would tell more than is known.
+  const gigabytes = (value) => (value < 1 ? `${format.number(value, 2)}\u00a0GB` : format.bytes(value * 2 ** 30));
   const count = (value) => format.number(Math.round(value));
   const items = [
     ["today_data_usage", "Today", gigabytes],
@@ -179,7 +190,6 @@ function createStrip(format) {
     ["data_usage", "All time", gigabytes],
     ["data_usage_download", "Downloaded", gigabytes],
     ["data_usage_upload", "Uploaded", gigabytes],
-    ["active_sims", "Active SIMs", count],
     ["active_sessions", "Sessions open", count],
   ].map(([name, title, shown]) => ({ name, title, shown, value: h("dd", { dataset: { testid: `live-${name}` } }, "\u2013") }));
   const element = h(

@@ -9,7 +9,7 @@ import { carrierColours, exact } from "../usage.js";
 
 /** With `narrow`, the list is below the ring and has fewer columns. */
 export function createCarriersPanel({ api, format }, { narrow = false, state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: "m" });
+  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: narrow ? "ring-above" : "ring" });
   let colours = new Map();
   const donut = createDonut({ name: "carriers", title: "Data by carrier", onPoint: pointAt });
   const table = createTable({
@@ -81,7 +81,7 @@ function columns(format, narrow, colour) {
       cell: (row) => format.bytes(row.bytes),
       data: (row) => ({ bytes: exact(row) }),
     },
-    { key: "share", title: "Share", numeric: true, value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
+    { key: "share", title: "Share", numeric: true, hide: narrow ? null : "narrow", value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
     {
       key: "cost",
       title: "Cost",
