@@ -11,7 +11,7 @@ export class Failure extends Error {
 }
 
 /** A query string; lists repeat their key, empty values are left out. */
-export function queryOf(parameters = {}) {
+function queryOf(parameters = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {

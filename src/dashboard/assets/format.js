@@ -27,8 +27,6 @@ export function createFormat({ timeZone = "UTC", currency = "CHF" } = {}) {
     days,
     dayRange,
     money: (value, code = currency) => money(value, code),
-    /** Without digits after the point when it is large: for axes. */
-    moneyShort: (value) => money(value, currency, Math.abs(value) >= 20 ? 0 : 2),
     /** `21 Nov 2026` */
     date: (value) => date({ day: "numeric", month: "short", year: "numeric" }).format(moment(value)),
     /** `21 Nov` */

@@ -258,12 +258,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
       draw();
       fill(numbers, dataTable({ title, data, format }));
     },
-    /** Moves the mark alone. */
-    roll(rolling) {
-      if (!data || !frame) return;
-      data.rolling = rolling;
-      drawMark();
-    },
+    focus: () => plot.focus({ preventScroll: true }),
     dispose() {
       stopWatching();
       pointer.dispose();

@@ -42,6 +42,7 @@ export function createTrendsPanel({ api, format }, { name = "trends", title, onZ
     element: panel.element,
     /** What is shown, for whoever zooms. */
     points: () => points,
+    focus: chart.focus,
     /** The query of `/api/consumption/trends`; `keep(point)` leaves points out, for a zoom into hours. */
     load(query, { keep = null } = {}) {
       return panel.load(
