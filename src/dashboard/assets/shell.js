@@ -11,6 +11,8 @@ const THEMES = [
   ["light", "sun", "light"],
   ["dark", "moon", "dark"],
 ];
+/** A year. */
+const THEME_SECONDS = 31_536_000;
 const CONNECTION = {
   connecting: "Connecting",
   live: "Live",
@@ -96,6 +98,7 @@ function connection(live) {
     },
     h("span", { class: "connection-dot", "aria-hidden": "true" }),
     word,
+    " ",
     age,
     hint,
   );
@@ -126,11 +129,9 @@ function themeSwitch() {
     const [name] = THEMES[(now() + 1) % THEMES.length];
     if (name === "auto") delete root.dataset.theme;
     else root.dataset.theme = name;
-    try {
-      localStorage.setItem("simbridge-theme", name);
-    } catch {
-      // Storage is denied: the choice lasts as long as the page.
-    }
+    // `auto` is forgotten.
+    const age = name === "auto" ? 0 : THEME_SECONDS;
+    document.cookie = `simbridge_theme=${name}; path=/; max-age=${age}; SameSite=Strict`;
     tell();
   });
   tell();
