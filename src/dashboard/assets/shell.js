@@ -87,6 +87,7 @@ function foot(format) {
 function connection(live) {
   const word = h("span", { class: "connection-word" });
   const age = h("span", { class: "connection-age" });
+  const short = h("span", { class: "connection-short" });
   const hint = h("span", { class: "visually-hidden" });
   const badge = h(
     "button",
@@ -100,9 +101,14 @@ function connection(live) {
     word,
     " ",
     age,
+    short,
     hint,
   );
-  const tell = () => text(age, live.updatedAt ? `updated ${ago(live.updatedAt)}` : "");
+  const tell = () => {
+    const told = live.updatedAt ? ago(live.updatedAt) : "";
+    text(age, told && `updated ${told}`);
+    text(short, told.replace("just ", ""));
+  };
   live.onState(({ state }) => {
     badge.dataset.state = state;
     text(word, CONNECTION[state]);

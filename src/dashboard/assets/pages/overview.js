@@ -84,7 +84,7 @@ function createFigures({ api, format }, period) {
   const cards = Object.fromEntries(
     Object.entries(titles).map(([name, title]) => [name, createFigure({ name, title, format })]),
   );
-  const grid = h("div", { class: "figures" }, Object.values(cards).map((card) => card.element));
+  const grid = h("div", { class: "figures figures-five" }, Object.values(cards).map((card) => card.element));
   const notice = h("div", { hidden: true });
   const element = h("div", { dataset: { testid: "kpis" } }, notice, grid);
   let abort = new AbortController();
