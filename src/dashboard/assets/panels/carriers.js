@@ -8,8 +8,16 @@ import { createTable } from "../table.js";
 import { carrierColours, exact } from "../usage.js";
 
 /** With `narrow`, the list is below the ring and has fewer columns. */
-export function createCarriersPanel({ api, format }, { narrow = false, state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: narrow ? "ring-above" : "ring" });
+export function createCarriersPanel(
+  { api, format },
+  { narrow = false, state = {}, onState = () => {} } = {},
+) {
+  const panel = createPanel({
+    name: "carriers",
+    title: "Top carriers",
+    shape: "donut",
+    size: narrow ? "ring-above" : "ring",
+  });
   let colours = new Map();
   const donut = createDonut({ name: "carriers", title: "Data by carrier", onPoint: pointAt });
   const table = createTable({
@@ -22,7 +30,12 @@ export function createCarriersPanel({ api, format }, { narrow = false, state = {
     rowData: (row) => ({ carrier: row.id }),
     onPoint: (row) => donut.point(row ? ringId(row.id) : null),
   });
-  const content = h("div", { class: `shares${narrow ? " shares-narrow" : ""}` }, donut.element, table.element);
+  const content = h(
+    "div",
+    { class: `shares${narrow ? " shares-narrow" : ""}` },
+    donut.element,
+    table.element,
+  );
 
   function ringId(id) {
     return (colours.get(id) ?? -1) < 0 ? "rest" : id;
@@ -35,13 +48,24 @@ export function createCarriersPanel({ api, format }, { narrow = false, state = {
 
   function draw(answer) {
     const rows = answer.data;
-    if (rows.length === 0) return panel.empty("No carrier was used", "Choose another range, or fewer filters.");
+    if (rows.length === 0)
+      return panel.empty("No carrier was used", "Choose another range, or fewer filters.");
     colours = carrierColours(rows);
     const own = rows.filter((row) => colours.get(row.id) >= 0);
     const rest = rows.filter((row) => colours.get(row.id) < 0);
-    const parts = own.map((row) => ({ id: row.id, name: row.name, value: row.bytes, colour: colours.get(row.id) }));
+    const parts = own.map((row) => ({
+      id: row.id,
+      name: row.name,
+      value: row.bytes,
+      colour: colours.get(row.id),
+    }));
     if (rest.length > 0) {
-      parts.push({ id: "rest", name: "Others", value: rest.reduce((sum, row) => sum + row.bytes, 0), colour: -1 });
+      parts.push({
+        id: "rest",
+        name: "Others",
+        value: rest.reduce((sum, row) => sum + row.bytes, 0),
+        colour: -1,
+      });
     }
     const total = rows.reduce((sum, row) => sum + row.bytes, 0);
     panel.show(content);
@@ -81,7 +105,14 @@ function columns(format, narrow, colour) {
       cell: (row) => format.bytes(row.bytes),
       data: (row) => ({ bytes: exact(row) }),
     },
-    { key: "share", title: "Share", numeric: true, hide: narrow ? null : "narrow", value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
+    {
+      key: "share",
+      title: "Share",
+      numeric: true,
+      hide: narrow ? null : "narrow",
+      value: (row) => row.dataPercentage,
+      cell: (row) => format.percent(row.dataPercentage),
+    },
     {
       key: "cost",
       title: "Cost",
