@@ -87,8 +87,8 @@ fn describe_need(operation: &mut Value) {
 
 /// A session counts wherever a key does.
 fn allow_session(operation: &mut Value) {
-    let need = operation["security"][0]["bearer"].clone();
-    if let Some(ways) = operation["security"].as_array_mut() {
+    if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
+        let need = ways[0]["bearer"].clone();
         ways.push(json!({"session": need}));
     }
 }

@@ -149,7 +149,7 @@ async fn a_parked_record_is_edited_and_replayed_and_another_is_discarded() {
     browser
         .wait_for("document.querySelector('[data-testid=panel-quarantine]').dataset.state", &json!("empty"))
         .await;
-    let states = database.rows("SELECT record_id, state FROM quarantine ORDER BY id").await;
+    let states = database.rows("SELECT record_id, state FROM quarantine ORDER BY state DESC").await;
     assert_eq!(states, ["mend|replayed", "discard|discarded"]);
     assert_eq!(browser.console().await, [""; 0]);
     browser.close().await;

@@ -116,12 +116,20 @@ impl Browser {
         }
     }
 
-    /// Clicks where a person would: what is covered or away fails.
+    /// Clicks where a person would, as soon as it can be: not while it is away, covered or being drawn anew.
     pub(crate) async fn click(&self, selector: &str) {
-        self.wait(&format!("document.querySelector({selector:?}) !== null")).await;
-        let found = self.client.find(fantoccini::Locator::Css(selector)).await;
-        let element = found.unwrap_or_else(|error| panic!("{selector}: {error}"));
-        element.click().await.unwrap_or_else(|error| panic!("{selector}: {error}"));
+        let mut why = String::new();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < deadline {
+            let clicked = match self.client.find(fantoccini::Locator::Css(selector)).await {
+                Ok(element) => element.click().await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = clicked else { return };
+            why = error.to_string();
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{selector} cannot be clicked: {why}");
     }
 
     /// Types into a field in place of what is there.

@@ -140,7 +140,7 @@ export async function show(root, context) {
       else link.removeAttribute("aria-current");
     }
     if (!chosen) return parked.nothing();
-    if (String(parked.id) !== chosen) parked.load(chosen);
+    if (parked.id !== chosen) parked.load(chosen);
   }
 
   function arrive() {

@@ -15,7 +15,8 @@ export function createParked({ api, format, may }, { onResolved, onClose }) {
   const panel = createPanel({ name: "parked", title: "Record", shape: "list", size: "l", actions: [close] });
   const result = h("div", { class: "result", role: "status", hidden: true, dataset: { testid: "quarantine-result" } });
   const mender = may("admin:quarantine");
-  let shown = null;
+  /** Of what is shown or being asked for. */
+  let wanted = null;
 
   function tell(kind, title, words = null) {
     result.hidden = !title;
@@ -27,7 +28,6 @@ export function createParked({ api, format, may }, { onResolved, onClose }) {
   }
 
   function draw(record) {
-    shown = record;
     const editor = createEditor(record, mender && record.state === "parked");
     panel.note(`Number ${record.id}, ${stateWord(record, format)}`);
     panel.show(
@@ -103,14 +103,15 @@ export function createParked({ api, format, may }, { onResolved, onClose }) {
     element: panel.element,
     dispose: panel.dispose,
     get id() {
-      return shown?.id ?? null;
+      return wanted;
     },
     load(id) {
+      wanted = id;
       tell(null, null);
       return panel.load((signal) => api.get(`${PATH}/${encodeURIComponent(id)}`, {}, { signal }), draw);
     },
     nothing() {
-      shown = null;
+      wanted = null;
       panel.note("");
       panel.empty("Choose a record", "Its payload and what is wrong with it are shown here.");
       panel.element.setAttribute("aria-busy", "false");
