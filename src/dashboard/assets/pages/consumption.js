@@ -275,7 +275,7 @@ function createFigures({ api, format }) {
       "Data",
       (data) => [data.dataUsage.value, format.bytes, data.dataUsage, exact(data.dataUsage, "value")],
     ],
-    ["spend", "Cost", (data) => [data.totalSpend.value, (value) => format.money(value), data.totalSpend]],
+    ["spend", "Cost", (data) => [data.totalSpend.value, format.moneyShort, data.totalSpend]],
     [
       "sims",
       "SIMs with usage",

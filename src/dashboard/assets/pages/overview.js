@@ -135,7 +135,7 @@ function createFigures({ api, format }, period) {
     cards.spend.update({
       ...last,
       value: data.totalSpend.value,
-      shown: (value) => format.money(value),
+      shown: format.moneyShort,
       trend: data.totalSpend.trend,
       series: cost,
     });
@@ -169,7 +169,7 @@ function createFigures({ api, format }, period) {
     cards.projected.update({
       against: `vs ${whole} days before`,
       value: data.estimatedCost.value,
-      shown: (value) => format.money(value),
+      shown: format.moneyShort,
       trend: data.estimatedCost.trend,
       series: cost.map((value) => (sum += value)),
     });

@@ -3,6 +3,7 @@
 import { h } from "../dom.js";
 import { createDonut } from "../charts/donut.js";
 import { colourClass } from "../charts/scale.js";
+import { icon } from "../icons.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
 import { carrierColours, exact } from "../usage.js";
@@ -12,11 +13,23 @@ export function createCarriersPanel(
   { api, format },
   { narrow = false, state = {}, onState = () => {} } = {},
 ) {
+  const csv = h(
+    "a",
+    {
+      class: "icon-button",
+      download: "carriers.csv",
+      "aria-label": "Carriers as CSV",
+      title: "Carriers as CSV",
+      dataset: { testid: "csv-carriers" },
+    },
+    icon("download"),
+  );
   const panel = createPanel({
     name: "carriers",
     title: "Top carriers",
     shape: "donut",
     size: narrow ? "ring-above" : "ring",
+    actions: narrow ? [] : [csv],
   });
   let colours = new Map();
   const donut = createDonut({ name: "carriers", title: "Data by carrier", onPoint: pointAt });
@@ -81,7 +94,10 @@ export function createCarriersPanel(
   return {
     panel,
     element: panel.element,
-    load: (query) => panel.load((signal) => api.get("/api/consumption/carriers", query, { signal }), draw),
+    load(query) {
+      csv.href = api.href("/api/consumption/carriers.csv", query);
+      return panel.load((signal) => api.get("/api/consumption/carriers", query, { signal }), draw);
+    },
     setState: table.setState,
     dispose: panel.dispose,
   };
@@ -93,7 +109,7 @@ function columns(format, narrow, colour) {
       "span",
       { class: `swatch ${colourClass(colour(row))}` },
       h("span", { class: "legend-mark", "aria-hidden": "true" }),
-      row.name,
+      h("span", { class: "clip", title: row.name }, row.name),
     );
   const all = [
     { key: "name", title: "Carrier", value: (row) => row.name, cell: name, grow: true },

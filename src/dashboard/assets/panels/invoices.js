@@ -29,7 +29,7 @@ export function createNewestInvoices({ api, format }) {
       h(
         "div",
         { class: "row-main" },
-        h("p", {}, invoice.carrierName),
+        h("p", { class: "clip", title: invoice.carrierName }, invoice.carrierName),
         h("p", { class: "row-soft" }, dayRange(invoice.periodStart, invoice.periodEnd)),
       ),
       h(

@@ -21,7 +21,13 @@ export function createRegionsPanel({ api, format }, { state = {}, onState = () =
     name: "regions",
     title: "Places",
     columns: [
-      { key: "name", title: "Place", value: (row) => row.name, grow: true, search: true },
+      {
+        key: "name",
+        title: "Place",
+        value: (row) => row.name,
+        cell: (row) => h("span", { class: "clip", title: row.name }, row.name),
+        grow: true,
+      },
       {
         key: "data",
         title: "Data",
