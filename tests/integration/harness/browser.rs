@@ -36,8 +36,38 @@ pub(crate) struct Browser {
     driver: Child,
     /// Where the program under test is.
     base: String,
-    _profile: tempfile::TempDir,
+    _profile: Profile,
     _slot: SemaphorePermit<'static>,
+}
+
+/// Where a browser keeps its files. Its processes are known by it, and end with it also when a test fails: nobody else ends a
+/// browser whose driver is gone.
+struct Profile(tempfile::TempDir);
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        let mark = format!("--user-data-dir={}", self.0.path().display());
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours: Vec<String> = processes
+            .filter(|process| {
+                let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+                words.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+            })
+            .map(|process| process.file_name().to_string_lossy().into_owned())
+            .collect();
+        if ours.is_empty() {
+            return;
+        }
+        // Best effort: they may end by themselves at this moment.
+        std::process::Command::new("kill").arg("-KILL").args(&ours).stderr(Stdio::null()).status().ok();
+        // Those that still write would keep the directory from being removed.
+        for _ in 0..200 {
+            if !ours.iter().any(|process| std::path::Path::new("/proc").join(process).exists()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
 }
 
 /// What a browser keeps of a kind since it was last asked.
@@ -58,10 +88,11 @@ impl Browser {
     /// A fresh profile, at the program at `base`.
     pub(crate) async fn at(base: &str) -> Self {
         let slot = BROWSERS.acquire().await.expect("it is never closed");
-        let profile = tempfile::Builder::new().prefix("simbridge-browser-").tempdir().expect("a directory");
+        let directory = tempfile::Builder::new().prefix("simbridge-browser-").tempdir();
+        let profile = Profile(directory.expect("a directory"));
         let (driver, port) = start_driver().await;
         let mut flags = FLAGS.map(str::to_owned).to_vec();
-        flags.push(format!("--user-data-dir={}", profile.path().display()));
+        flags.push(format!("--user-data-dir={}", profile.0.path().display()));
         let capabilities = json!({
             "goog:chromeOptions": {"args": flags, "binary": chromium()},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
