@@ -15,6 +15,7 @@ pub mod reconcile;
 pub mod replay;
 pub mod alerts;
 pub mod api;
+pub mod dashboard;
 pub mod metrics;
 pub mod telemetry;
 pub mod shutdown;

@@ -16,7 +16,7 @@ use crate::domain::{API_KEY_PREFIX, Permission, PermissionPattern, TenantId};
 use crate::store::Store;
 use crate::store::api_keys::{ApiKey, KeyHash};
 
-use super::caller::{Caller, Who};
+use super::caller::{Caller, Proof, Who};
 use super::error::ApiError;
 use super::key_uses::KeyUses;
 use super::rate_limit::{LimitClass, RateLimits, Standing};
@@ -29,11 +29,12 @@ const DEMO_KEY_PERMISSIONS: [PermissionPattern; 3] = [
     PermissionPattern::Category("sims"),
     PermissionPattern::One(Permission::ConsumptionRead),
 ];
-const NOBODY_PERMISSIONS: [PermissionPattern; 4] = [
+const NOBODY_PERMISSIONS: [PermissionPattern; 5] = [
     PermissionPattern::One(Permission::UsageRead),
     PermissionPattern::One(Permission::SimsRead),
     PermissionPattern::One(Permission::ConsumptionRead),
     PermissionPattern::One(Permission::AdminSettings),
+    PermissionPattern::One(Permission::AdminQuarantine),
 ];
 /// A revoked key is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_secs(5);
@@ -78,13 +79,13 @@ impl Remembered {
     }
 
     /// Remembers a key that was looked up `at` this moment, if there is room.
-    fn keep(&self, key: Arc<ApiKey>, at: Instant) {
+    fn keep(&self, hash: KeyHash, key: Arc<ApiKey>, at: Instant) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= REMEMBER_AT_MOST {
             held.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
         }
-        if held.len() < REMEMBER_AT_MOST || held.contains_key(&key.hash) {
-            held.insert(key.hash, (key, at));
+        if held.len() < REMEMBER_AT_MOST || held.contains_key(&hash) {
+            held.insert(hash, (key, at));
         }
     }
 }
@@ -108,7 +109,12 @@ impl KeyRing {
         }
         let hash = hash_key(key);
         if let Some(tenant) = self.demo.filter(|_| hash == hash_key(DEMO_KEY)) {
-            return Ok(Caller { tenant, who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS), address });
+            return Ok(Caller {
+                tenant,
+                who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS),
+                address,
+                proof: Proof::None,
+            });
         }
         let found = match self.remembered.recall(&hash) {
             Some((found, at)) if at.elapsed() < REMEMBER_FOR => found,
@@ -125,13 +131,24 @@ impl KeyRing {
         if !found.enabled {
             return Err(ApiError::KeyDisabled);
         }
-        Ok(Caller { tenant: found.tenant, who: Who::Key(found), address })
+        Ok(Caller { tenant: found.tenant, who: Who::Key(found), address, proof: Proof::Key(hash) })
+    }
+
+    /// The key of a hash, as it stood a moment ago, revoked or not.
+    ///
+    /// # Errors
+    /// An outage.
+    pub(super) async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>, ApiError> {
+        match self.remembered.recall(hash) {
+            Some((found, at)) if at.elapsed() < REMEMBER_FOR => Ok(Some(found)),
+            _ => self.look_up(*hash).await,
+        }
     }
 
     /// Somebody without a key, in demo mode.
     pub(crate) fn nobody(&self, address: IpAddr) -> Caller {
         let tenant = self.demo.expect("asked for in demo mode only");
-        Caller { tenant, who: Who::Demo("nobody", &NOBODY_PERMISSIONS), address }
+        Caller { tenant, who: Who::Demo("nobody", &NOBODY_PERMISSIONS), address, proof: Proof::None }
     }
 
     /// Whether the caller may do this, and now.
@@ -156,24 +173,10 @@ impl KeyRing {
         admitted
     }
 
-    /// Whether a caller who was let in some time ago, and is being answered since, would be let in again. Nobody is turned
-    /// away because the database does not answer: there is nothing new to be seen then.
-    pub(crate) async fn still_admits(&self, caller: &Caller, permission: Permission) -> bool {
-        let Who::Key(key) = &caller.who else { return true };
-        let found = match self.remembered.recall(&key.hash) {
-            Some((found, at)) if at.elapsed() < REMEMBER_FOR => Ok(Some(found)),
-            _ => self.look_up(key.hash).await,
-        };
-        match found {
-            Ok(found) => found.is_some_and(|found| found.enabled && found.may(permission)),
-            Err(_) => true,
-        }
-    }
-
     async fn look_up(&self, hash: KeyHash) -> Result<Option<Arc<ApiKey>>, ApiError> {
         let Some(found) = self.store.api_key(&hash).await? else { return Ok(None) };
         let found = Arc::new(found);
-        self.remembered.keep(found.clone(), Instant::now());
+        self.remembered.keep(hash, found.clone(), Instant::now());
         Ok(Some(found))
     }
 }
@@ -182,10 +185,13 @@ impl KeyRing {
 mod tests {
     use super::*;
 
+    fn hash(number: usize) -> KeyHash {
+        hash_key(&number.to_string())
+    }
+
     fn key(number: usize) -> Arc<ApiKey> {
         Arc::new(ApiKey {
             id: 1,
-            hash: hash_key(&number.to_string()),
             tenant: TenantId(1),
             tenant_name: "default".into(),
             name: "a key".into(),
@@ -203,19 +209,16 @@ mod tests {
         let Some(long_ago) = now.checked_sub(KNOWN_FOR) else { return };
         let held = || remembered.0.lock().unwrap().len();
         for number in 0..REMEMBER_AT_MOST + 10 {
-            remembered.keep(key(number), if number < 5 { long_ago } else { now });
+            remembered.keep(hash(number), key(number), if number < 5 { long_ago } else { now });
         }
         assert_eq!(held(), REMEMBER_AT_MOST);
-        assert!(remembered.recall(&key(0).hash).is_none(), "it was looked up too long ago");
-        assert!(
-            remembered.recall(&key(REMEMBER_AT_MOST + 4).hash).is_some(),
-            "it took the place of an old one"
-        );
-        assert!(remembered.recall(&key(REMEMBER_AT_MOST + 5).hash).is_none(), "there was no room");
+        assert!(remembered.recall(&hash(0)).is_none(), "it was looked up too long ago");
+        assert!(remembered.recall(&hash(REMEMBER_AT_MOST + 4)).is_some(), "it took the place of an old one");
+        assert!(remembered.recall(&hash(REMEMBER_AT_MOST + 5)).is_none(), "there was no room");
         // What is held already can be renewed.
         let renewed = Arc::new(ApiKey { enabled: false, ..(*key(7)).clone() });
-        remembered.keep(renewed, now);
-        assert!(!remembered.recall(&key(7).hash).expect("it is held").0.enabled);
+        remembered.keep(hash(7), renewed, now);
+        assert!(!remembered.recall(&hash(7)).expect("it is held").0.enabled);
         assert_eq!(held(), REMEMBER_AT_MOST);
     }
 }

@@ -16,14 +16,18 @@ mod key_uses;
 pub(crate) mod live;
 mod mobile_countries;
 mod openapi;
+mod operations;
+mod origin;
 mod portal;
 mod posts;
+mod quarantine;
 mod query;
 mod rate_limit;
 mod server;
+mod session_ring;
 mod sessions;
+mod sign_in;
 mod sims;
-mod start_page;
 mod status;
 mod strangers;
 mod usage;
@@ -48,14 +52,16 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
 use crate::config::{AlertsConfig, HttpConfig};
+use crate::dashboard;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
-use crate::payload::PayloadLimits;
+use crate::replay::ReplayRules;
 use crate::store::Store;
 
 use error::ApiError;
 use key_ring::KeyRing;
+use session_ring::SessionRing;
 use usage::UsageRules;
 
 pub(crate) use key_uses::KeyUses;
@@ -70,7 +76,7 @@ pub use rate_limit::LimitClass;
 pub(crate) struct ApiState {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where the broker listens, for the start page.
+    /// Where the broker listens.
     pub(crate) mqtt_addr: Option<SocketAddr>,
     pub(crate) store: Store,
     /// Posted records go the way of those over MQTT.
@@ -78,10 +84,13 @@ pub(crate) struct ApiState {
     pub(crate) database: DatabaseState,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<KeyRing>,
+    pub(crate) sessions: Arc<SessionRing>,
     /// Everybody may read, and the demo key exists.
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
     pub(crate) usage: Arc<UsageRules>,
+    /// Of parked records that are tried again.
+    pub(crate) replay: Arc<ReplayRules>,
     pub(crate) feeds: Arc<live::Feeds>,
     /// Of the consumption page.
     pub(crate) answers: Arc<consumption::Answers>,
@@ -120,7 +129,7 @@ impl AlertLimits {
 /// What [`ApiState`] is made of beside what runs already.
 pub(crate) struct ApiOptions<'c> {
     pub(crate) config: &'c HttpConfig,
-    pub(crate) payload: PayloadLimits,
+    pub(crate) replay: ReplayRules,
     pub(crate) clock: Clock,
     /// In demo mode: the tenant of everybody.
     pub(crate) demo: Option<TenantId>,
@@ -140,7 +149,7 @@ impl ApiState {
     pub(crate) fn new(options: ApiOptions<'_>) -> Self {
         let ApiOptions {
             config,
-            payload,
+            replay,
             clock,
             demo,
             readiness,
@@ -161,6 +170,7 @@ impl ApiState {
             stop,
         });
         let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
+        let sessions = Arc::new(SessionRing::new(store.clone(), clock, demo.is_some(), config));
         Self {
             readiness,
             metrics,
@@ -170,13 +180,15 @@ impl ApiState {
             database,
             clock,
             keys,
+            sessions,
             demo: demo.is_some(),
             limits: BodyLimits {
                 body_max_bytes: config.body_max_bytes,
                 import_max_bytes: config.import_max_bytes,
                 import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
-            usage: Arc::new(UsageRules::new(config, payload)),
+            usage: Arc::new(UsageRules::new(config, replay.limits.clone())),
+            replay: Arc::new(replay),
             feeds: Arc::new(feeds),
             answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
             alerts,
@@ -203,7 +215,7 @@ fn router(config: &HttpConfig, state: ApiState) -> Router {
     let document = openapi::finish(document);
     let page = docs::page(&document);
     routes
-        .route("/", get(start_page::show))
+        .merge(dashboard::routes())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/statusz", get(status::statusz))

@@ -20,13 +20,15 @@ pub enum Permission {
     AdminSettings,
     /// Where alerts are sent.
     AdminAlerts,
+    /// Parked records: to mend and replay them, or to discard them.
+    AdminQuarantine,
     /// Messages over MQTT that are not usage.
     MqttPublish,
     MqttSubscribe,
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UsageWrite,
         Self::UsageRead,
         Self::UsageCorrect,
@@ -35,6 +37,7 @@ impl Permission {
         Self::ConsumptionRead,
         Self::AdminSettings,
         Self::AdminAlerts,
+        Self::AdminQuarantine,
         Self::MqttPublish,
         Self::MqttSubscribe,
     ];
@@ -50,6 +53,7 @@ impl Permission {
             Self::ConsumptionRead => "consumption:read",
             Self::AdminSettings => "admin:settings",
             Self::AdminAlerts => "admin:alerts",
+            Self::AdminQuarantine => "admin:quarantine",
             Self::MqttPublish => "mqtt:publish",
             Self::MqttSubscribe => "mqtt:subscribe",
         }

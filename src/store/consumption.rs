@@ -9,6 +9,7 @@ use super::{Statement, Store, StoreError, statement};
 
 pub(crate) use super::consumption_breakdown::{CarrierShare, DetailsFrom, Place, Region, UsageDetail};
 pub(crate) use super::consumption_invoices::{InvoiceQuestion, TenantInvoice};
+pub(crate) use super::consumption_parts::{Part, Split};
 pub(crate) use super::consumption_trend::{Figures, KpiDays, Point};
 
 static STANDING: Statement = statement!("consumption_standing", INT4, TIMESTAMPTZ);

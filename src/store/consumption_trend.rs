@@ -8,10 +8,12 @@ use crate::domain::TenantId;
 use super::consumption::{Scope, UsageFilter};
 use super::{Statement, Store, StoreError, statement};
 
-static DAYS: Statement = statement!("trend_days", INT4, DATE_ARRAY, DATE_ARRAY, TEXT_ARRAY, TEXT_ARRAY);
-static HOURS: Statement = statement!("trend_hours", INT4, TIMESTAMPTZ, INT4, TEXT_ARRAY);
+pub(super) static DAYS: Statement =
+    statement!("trend_days", INT4, DATE_ARRAY, DATE_ARRAY, TEXT_ARRAY, TEXT_ARRAY);
+pub(super) static HOURS: Statement = statement!("trend_hours", INT4, TIMESTAMPTZ, INT4, TEXT_ARRAY);
 static HOURS_OF_DAYS: Statement = statement!("hours_of_days", INT4, DATE, DATE);
-static SIM_HOURS: Statement = statement!("trend_sim_hours", INT4, TIMESTAMPTZ, INT4, TEXT_ARRAY, TEXT_ARRAY);
+pub(super) static SIM_HOURS: Statement =
+    statement!("trend_sim_hours", INT4, TIMESTAMPTZ, INT4, TEXT_ARRAY, TEXT_ARRAY);
 static KPIS: Statement = statement!("kpis", INT4, DATE, DATE, DATE, DATE, TEXT_ARRAY, TEXT_ARRAY);
 
 /// Bytes and money; computed and rounded by PostgreSQL.
@@ -147,7 +149,7 @@ impl Store {
     }
 }
 
-fn point(row: &Row) -> Point {
+pub(super) fn point(row: &Row) -> Point {
     Point { starts: row.get("starts"), ends: row.get("ends"), volume: volume(row) }
 }
 

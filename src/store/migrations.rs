@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 22] = [
+static MIGRATIONS: [Migration; 23] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -46,6 +46,7 @@ static MIGRATIONS: [Migration; 22] = [
     migration!(20, "broker_acl"),
     migration!(21, "exact_grants"),
     migration!(22, "mqtt_sessions"),
+    migration!(23, "dashboard"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

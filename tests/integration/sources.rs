@@ -50,8 +50,9 @@ async fn what_a_broker_delivers_is_stored_once_in_the_name_of_the_tenant() {
         let settings = format!("version = {version}, tenant = \"acme\"");
         let bridge = BridgeProcess::start(&subscribed_to(&database.url(), &broker.url(), &settings)).await;
         subscribed(&bridge).await;
-        broker.publish(TOPIC, &record("a", 0, 1, 2)).await;
-        broker.publish(TOPIC, &record("a", 0, 1, 2)).await;
+        let twice = record("a", 0, 1, 2);
+        broker.publish(TOPIC, &twice).await;
+        broker.publish(TOPIC, &twice).await;
         broker.publish(TOPIC, "no record").await;
         broker.publish("sim/acme/8941000000000000001/usage", &record("b", 0, 3, 4)).await;
         broker.publish("sim/other/8941000000000000001/usage", &record("c", 0, 5, 6)).await;

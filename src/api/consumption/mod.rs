@@ -10,6 +10,7 @@ mod kpis;
 mod number;
 mod places;
 mod question;
+mod split;
 mod trends;
 
 use utoipa_axum::router::OpenApiRouter;

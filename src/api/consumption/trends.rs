@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::TenantId;
-use crate::store::consumption::{Point, Standing, UsageFilter};
+use crate::store::consumption::{Part, Point, Split, Standing, UsageFilter};
 
 use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
@@ -18,6 +18,7 @@ use super::answers::{AcceptsGzip, Answer};
 use super::csv;
 use super::number::Whole;
 use super::question::{self, Chart, Granularity};
+use super::split::{self, PointPart, Series};
 
 /// Points of a chart, oldest first, without gaps.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,6 +32,9 @@ struct Trends {
     /// ISO 4217 code of every cost.
     #[schema(example = "CHF")]
     currency: String,
+    /// What points are made of, the largest first; only with `split`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<Vec<Series>>,
     data: Vec<TrendPoint>,
 }
 
@@ -60,6 +64,9 @@ struct TrendPoint {
     /// Distinct SIMs with usage.
     #[schema(example = 7)]
     sim_count: i64,
+    /// Of the series; parts without usage are left out. Only with `split`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<Vec<PointPart>>,
 }
 
 /// Usage over time
@@ -78,6 +85,7 @@ struct TrendPoint {
         ("end_date" = Option<String>, Query, description = "Last day, inclusive"),
         ("imsi" = Option<Vec<String>>, Query, description = "ICCIDs, repeated; by hour at most 20"),
         ("mccmnc" = Option<Vec<String>>, Query, description = "Serving networks, repeated"),
+        ("split" = Option<String>, Query, description = "carrier (that issued the SIM), network (that served it) or direction: also tells what each point is made of"),
     ),
     responses((status = 200, body = Trends))
 )]
@@ -119,12 +127,15 @@ async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<
     let (granularity, name) = chosen.unwrap_or((Granularity::Monthly, "monthly"));
     let filter = question::filter(&mut query);
     let chart = question::chart(&mut query, granularity, &filter, &standing, now);
+    let by = query.choice("split", &split::SPLITS);
     query.finish()?;
-    let asked = (name, &chart, &filter);
+    let asked = (name, &chart, &filter, by);
     let made = state.answers.get((tenant, &standing), "trends", asked, || async {
-        let data = points(state, tenant, &standing, granularity, &chart, &filter).await?;
-        let trends = Trends { success: true, granularity: name, currency: standing.currency.clone(), data };
-        body(&trends)
+        let question =
+            Question { tenant, standing: &standing, granularity, chart: &chart, filter: &filter, by };
+        let (series, data) = points(state, question).await?;
+        let currency = standing.currency.clone();
+        body(&Trends { success: true, granularity: name, currency, series, data })
     });
     Ok(made.await?.0)
 }
@@ -136,23 +147,33 @@ pub(super) fn body(answer: &impl Serialize) -> Result<Bytes, ApiError> {
     })
 }
 
+struct Question<'q> {
+    tenant: TenantId,
+    standing: &'q Standing,
+    granularity: Granularity,
+    chart: &'q Chart,
+    filter: &'q UsageFilter,
+    by: Option<Split>,
+}
+
 async fn points(
     state: &ApiState,
-    tenant: TenantId,
-    standing: &Standing,
-    granularity: Granularity,
-    chart: &Chart,
-    filter: &UsageFilter,
-) -> Result<Vec<TrendPoint>, ApiError> {
+    question: Question<'_>,
+) -> Result<(Option<Vec<Series>>, Vec<TrendPoint>), ApiError> {
+    let Question { tenant, standing, granularity, chart, filter, by } = question;
     let (from, hours) = match chart {
         Chart::Days(periods) => {
             let ranges: Vec<_> = periods.iter().map(|period| (period.first, period.last)).collect();
-            let points = state.store.usage_by_days(tenant, &ranges, filter).await?;
+            let (points, parts) = match by {
+                Some(by) => state.store.split_by_days(tenant, &ranges, filter, by).await?,
+                None => (state.store.usage_by_days(tenant, &ranges, filter).await?, Vec::new()),
+            };
             let label = |of: chrono::NaiveDate| match granularity {
                 Granularity::Weekly => of.format("%G-W%V").to_string(),
                 _ => of.to_string(),
             };
-            return Ok(periods.iter().zip(points).map(|(period, at)| point(label(period.of), at)).collect());
+            let shown = periods.iter().zip(points).map(|(period, at)| point(label(period.of), at)).collect();
+            return Ok(with_parts(shown, &parts, by));
         }
         Chart::Hours(from, hours) => (*from, *hours),
         Chart::HoursOf(first, last) => state.store.hours_of_days(tenant, *first, *last).await?,
@@ -161,8 +182,25 @@ async fn points(
         let message = format!("hours of single SIMs are kept from {} on; ask by day", time(floor));
         return Err(ApiError::invalid("start_date", message));
     }
-    let points = state.store.usage_by_hours(tenant, from, hours, filter).await?;
-    Ok(points.into_iter().map(|at| point(at.starts.format("%H:00").to_string(), at)).collect())
+    let (points, parts) = match by {
+        Some(by) => state.store.split_by_hours(tenant, from, hours, filter, by).await?,
+        None => (state.store.usage_by_hours(tenant, from, hours, filter).await?, Vec::new()),
+    };
+    let shown = points.into_iter().map(|at| point(at.starts.format("%H:00").to_string(), at)).collect();
+    Ok(with_parts(shown, &parts, by))
+}
+
+fn with_parts(
+    mut points: Vec<TrendPoint>,
+    parts: &[Part],
+    by: Option<Split>,
+) -> (Option<Vec<Series>>, Vec<TrendPoint>) {
+    let Some(by) = by else { return (None, points) };
+    let (series, of_points) = split::split(points.len(), parts, by);
+    for (point, parts) in points.iter_mut().zip(of_points) {
+        point.parts = Some(parts);
+    }
+    (Some(series), points)
 }
 
 fn point(period: String, point: Point) -> TrendPoint {
@@ -176,6 +214,7 @@ fn point(period: String, point: Point) -> TrendPoint {
         data_usage_gb: point.volume.gigabytes,
         cost: point.volume.cost,
         sim_count: point.volume.sims,
+        parts: None,
     }
 }
 

@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use super::super::ApiState;
 use super::super::caller::{Allowed, Caller, Need, ReadConsumption};
 use super::super::error::ApiError;
-use super::super::key_ring::KeyRing;
 use super::feeds::{Figures, Watcher};
 
 /// Of a message from a client.
@@ -30,7 +29,7 @@ struct Request {
 /// Pushes live figures over a WebSocket
 ///
 /// Send `{"subscribe":"tenant.1.dashboard-stats"}`; each message then has the channel and the object of `/api/dashboard/stats`. The channel
-/// of another tenant is refused and the connection closed with 1008, and so is a connection whose key is revoked, within seconds.
+/// of another tenant is refused and the connection closed with 1008, as it is when the key or session ended.
 #[utoipa::path(
     get, path = "/ws", tag = "Live figures",
     security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
@@ -47,11 +46,11 @@ pub(super) async fn connect(
     Ok(upgrade
         .max_message_size(MESSAGE_MAX_BYTES)
         .max_frame_size(MESSAGE_MAX_BYTES)
-        .on_upgrade(async move |socket| serve(socket, watcher, caller, &state.keys).await))
+        .on_upgrade(async move |socket| serve(socket, watcher, caller, state).await))
 }
 
-async fn serve(mut socket: WebSocket, watcher: Watcher, caller: Caller, keys: &KeyRing) {
-    let ended = talk(&mut socket, watcher, &caller, keys).await;
+async fn serve(mut socket: WebSocket, watcher: Watcher, caller: Caller, state: ApiState) {
+    let ended = talk(&mut socket, watcher, &caller, &state).await;
     if let Some((code, reason)) = ended {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         // Best effort: the client may be gone.
@@ -64,7 +63,7 @@ async fn talk(
     socket: &mut WebSocket,
     mut watcher: Watcher,
     caller: &Caller,
-    keys: &KeyRing,
+    state: &ApiState,
 ) -> Option<(u16, &'static str)> {
     let channel = format!("tenant.{}.dashboard-stats", caller.tenant.0);
     let mut subscribed = false;
@@ -96,8 +95,8 @@ async fn talk(
                 Some(Ok(_)) => {}
             },
             figures = watcher.next(), if subscribed => match figures {
-                Some(_) if !keys.still_admits(caller, ReadConsumption::PERMISSION).await => {
-                    return Some((close_code::POLICY, "this API key was revoked"));
+                Some(_) if !state.may_still(caller, ReadConsumption::PERMISSION).await => {
+                    return Some((close_code::POLICY, "the key or session ended"));
                 }
                 Some(figures) => send(socket, pushed(&channel, &figures)).await.ok()?,
                 None => return Some((close_code::AWAY, "the program ends")),

@@ -8,6 +8,7 @@ mod pages;
 mod panels;
 mod plans;
 mod portal;
+mod split;
 
 use simbridge::store::sims::SimRow;
 
