@@ -116,6 +116,11 @@ impl Metrics {
         self.queue.get().map_or(0, QueueGauge::depth)
     }
 
+    /// Messages that may wait.
+    pub(crate) fn queue_room(&self) -> usize {
+        self.queue.get().map_or(0, QueueGauge::room)
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
         self.queue_messages.set(i64::try_from(self.queue_depth()).unwrap_or(i64::MAX));

@@ -29,6 +29,8 @@ pub struct ReconcileOptions {
     pub max_busy_percent: u32,
 }
 
+const NAMES: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InvariantLabel {
     invariant: &'static str,
@@ -65,6 +67,17 @@ impl ReconcileMetrics {
     /// Violations of an invariant (`I1` to `I9`) as last found.
     pub fn violations(&self, invariant: &'static str) -> i64 {
         self.violations.get_or_create(&InvariantLabel { invariant }).get()
+    }
+
+    /// All invariants that were looked at, with their violations as last found.
+    pub(crate) fn found(&self) -> Vec<(&'static str, i64)> {
+        let of = |invariant| self.violations.get(&InvariantLabel { invariant }).map(|gauge| gauge.get());
+        NAMES.into_iter().filter_map(|name| Some((name, of(name)?))).collect()
+    }
+
+    /// When the last pass over everything ended, in Unix seconds; `None` before the first.
+    pub(crate) fn last_pass(&self) -> Option<i64> {
+        Some(self.last_pass.get() as i64).filter(|seconds| *seconds > 0)
     }
 
     /// Passes over everything that were completed.

@@ -10,14 +10,27 @@ use crate::domain::{Clock, Provenance};
 use crate::ingest::queue::{RecordReceipt, RecordStatus, Via};
 use crate::ingest::round::{Place, Round};
 use crate::ingest::topics::UsageTopics;
-use crate::payload::{self, Envelope};
+use crate::payload::{self, Envelope, PayloadLimits};
 use crate::store::quarantine::{QuarantineEntry, Resolution};
 use crate::store::{KeyOutcome, NewRecord, Remedy, Store, StoreError, WriteBatch, WriteOutcome};
+
+/// What a record is judged by beside its tenant.
+#[derive(Clone, Debug)]
+pub struct ReplayRules {
+    topics: Option<UsageTopics>,
+    pub(crate) limits: PayloadLimits,
+}
+
+impl ReplayRules {
+    pub fn new(config: &Config) -> Self {
+        Self { topics: UsageTopics::parse(&config.mqtt.topics).ok(), limits: config.ingest.payload_limits() }
+    }
+}
 
 /// Replays parked records.
 pub struct Replay<'a> {
     pub store: &'a Store,
-    pub config: &'a Config,
+    pub rules: &'a ReplayRules,
     pub clock: Clock,
     /// The operator has the permission `usage:correct`.
     pub allow_corrections: bool,
@@ -79,8 +92,7 @@ impl Replay<'_> {
         entry: &QuarantineEntry,
         payload: &Bytes,
     ) -> Result<Vec<(NewRecord, Place)>, ReplayError> {
-        let topics = UsageTopics::parse(&self.config.mqtt.topics).ok();
-        let topic = topics.as_ref().and_then(|topics| topics.classify(&entry.topic));
+        let topic = self.rules.topics.as_ref().and_then(|topics| topics.classify(&entry.topic));
         let envelope = Envelope {
             tenant: entry.tenant,
             topic_iccid: topic.and_then(|topic| topic.iccid),
@@ -94,7 +106,7 @@ impl Replay<'_> {
             topic: Arc::from(entry.topic.as_str()),
             payload: payload.clone(),
         };
-        let decoded = payload::decode(payload, envelope, &self.config.ingest.payload_limits());
+        let decoded = payload::decode(payload, envelope, &self.rules.limits);
         let taken = decoded.elements.into_iter().enumerate().map(|(index, element)| {
             let record = element.result.map_err(|bad| ReplayError::StillRefused(bad.to_string()))?;
             let fingerprint = record.fingerprint();

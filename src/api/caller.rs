@@ -9,11 +9,15 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use crate::domain::{Permission, PermissionPattern, TenantId};
-use crate::store::api_keys::ApiKey;
+use crate::store::api_keys::{ApiKey, KeyHash};
+use crate::store::dashboard_sessions::TokenHash;
 
 use super::ApiState;
 use super::error::ApiError;
+use super::key_ring::hash_key;
+use super::origin::{Sender, is_delicate, sender};
 use super::rate_limit::{LimitClass, Standing};
+use super::session_ring;
 
 /// What a route asks of its caller.
 pub(crate) trait Need: Send + Sync + 'static {
@@ -46,6 +50,7 @@ needs! {
     ReadConsumption: ConsumptionRead, Reading, true;
     ChangeSettings: AdminSettings, ProvisioningWrite, true;
     ChangeAlerts: AdminAlerts, ProvisioningWrite;
+    MendParked: AdminQuarantine, UsageSingle, true;
 }
 
 /// Somebody with a key, or anybody in demo mode. Everything that is done for them is done in their tenant's name.
@@ -54,6 +59,16 @@ pub(crate) struct Caller {
     pub(crate) tenant: TenantId,
     pub(crate) who: Who,
     pub(crate) address: IpAddr,
+    pub(super) proof: Proof,
+}
+
+/// What was shown, to look at it again in what goes on for long.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proof {
+    /// In demo mode.
+    None,
+    Key(KeyHash),
+    Session(TokenHash),
 }
 
 /// Whose permissions count.
@@ -64,13 +79,19 @@ pub(crate) enum Who {
     Demo(&'static str, &'static [PermissionPattern]),
 }
 
-impl Caller {
+impl Who {
     pub(crate) fn may(&self, permission: Permission) -> bool {
-        let granted = match &self.who {
-            Who::Key(key) => key.permissions.as_slice(),
-            Who::Demo(_, granted) => granted,
+        let granted = match self {
+            Self::Key(key) => key.permissions.as_slice(),
+            Self::Demo(_, granted) => granted,
         };
         granted.iter().any(|pattern| pattern.grants(permission))
+    }
+}
+
+impl Caller {
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.who.may(permission)
     }
 
     /// For parked records and the audit.
@@ -92,14 +113,62 @@ impl<N: Need> FromRequestParts<ApiState> for Allowed<N> {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let address = address(parts);
-        let caller = match presented(parts)? {
-            Some(key) => state.keys.verify(&key, address).await?,
-            None if N::OPEN_IN_DEMO && state.demo => state.keys.nobody(address),
-            None => return Err(ApiError::Unauthorized),
+        let open = N::OPEN_IN_DEMO && state.demo;
+        let caller = match (presented(parts)?, session_ring::token(&parts.headers)) {
+            (Some(key), _) => state.keys.verify(&key, address).await?,
+            (None, Some(token)) => match signed_in(parts, state, token, address).await {
+                // A cookie that is left over does not close what is open.
+                Err(ApiError::Unauthorized) if open => state.keys.nobody(address),
+                other => other?,
+            },
+            (None, None) if open => state.keys.nobody(address),
+            (None, None) => return Err(ApiError::Unauthorized),
         };
         let standing = parts.extensions.get::<Standing>().cloned().unwrap_or_default();
         state.keys.admit(&caller, N::PERMISSION, N::LIMIT, &standing)?;
         Ok(Self(caller, PhantomData))
+    }
+}
+
+/// Who stands behind a cookie. What it changes must be asked by a page of ours: browsers send cookies for others too.
+async fn signed_in(
+    parts: &Parts,
+    state: &ApiState,
+    token: &str,
+    address: IpAddr,
+) -> Result<Caller, ApiError> {
+    let session = state.sessions.verify(token, address).await?;
+    if is_delicate(&parts.method, &parts.headers) && sender(&parts.headers) != Sender::Own {
+        return Err(ApiError::OtherOrigin);
+    }
+    let (tenant, proof) = (session.key.tenant, Proof::Session(hash_key(token)));
+    Ok(Caller { tenant, who: Who::Key(session.key), address, proof })
+}
+
+impl ApiState {
+    /// Whether a caller may still do what it was let in for: the key was not revoked and the session did not end. While the
+    /// database is away, nothing of that changes.
+    pub(super) async fn may_still(&self, caller: &Caller, permission: Permission) -> bool {
+        let key = match &caller.proof {
+            Proof::None => return true,
+            Proof::Key(hash) => self.keys.find(hash).await,
+            Proof::Session(hash) => {
+                self.sessions.find(hash).await.map(|found| found.map(|session| session.key))
+            }
+        };
+        key.map_or(true, |key| key.is_some_and(|key| key.enabled && key.may(permission)))
+    }
+}
+
+/// Extractor: where a request comes from.
+#[derive(Debug)]
+pub(super) struct Address(pub(super) IpAddr);
+
+impl FromRequestParts<ApiState> for Address {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Self::Rejection> {
+        Ok(Self(address(parts)))
     }
 }
 

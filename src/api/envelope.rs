@@ -35,13 +35,14 @@ pub(crate) enum Envelope {
 
 impl Envelope {
     pub(crate) fn of(path: &str) -> Self {
-        const PORTAL: [&str; 6] = [
+        const PORTAL: [&str; 7] = [
             "/api/consumption/",
             "/api/settings/",
             "/api/dashboard/",
             "/api/mccmnc/",
             "/api/v1/provisioned-sims",
             "/api/simcards",
+            "/api/session",
         ];
         if PORTAL.iter().any(|start| path.starts_with(start)) {
             Self::Portal

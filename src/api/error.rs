@@ -36,6 +36,8 @@ pub(crate) enum ApiError {
     KeyDisabled,
     /// 403
     Missing(Permission),
+    /// 403: a page of another origin wants something changed with the cookie of ours.
+    OtherOrigin,
     /// 404: no SIM of this tenant has this id.
     SimNotFound,
     /// 404, with what was looked for.
@@ -87,7 +89,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::KeyDisabled | Self::Missing(_) => StatusCode::FORBIDDEN,
+            Self::KeyDisabled | Self::Missing(_) | Self::OtherOrigin => StatusCode::FORBIDDEN,
             Self::SimNotFound | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,
@@ -106,7 +108,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => "VALIDATION_ERROR",
             Self::Unauthorized => "UNAUTHORIZED",
-            Self::KeyDisabled | Self::Missing(_) => "FORBIDDEN",
+            Self::KeyDisabled | Self::Missing(_) | Self::OtherOrigin => "FORBIDDEN",
             Self::SimNotFound => "SIM_NOT_FOUND",
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
@@ -135,6 +137,9 @@ impl ApiError {
             }
             Self::KeyDisabled => "this API key was revoked".into(),
             Self::Missing(permission) => format!("this API key lacks the permission {permission}"),
+            Self::OtherOrigin => {
+                "with a cookie this has to be asked by the dashboard itself; send an API key instead".into()
+            }
             Self::SimNotFound => "there is no such SIM".into(),
             Self::NotFound(what) => format!("there is no such {what}"),
             Self::MethodNotAllowed => "this method is not allowed here; see the Allow header".into(),

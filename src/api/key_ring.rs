@@ -16,7 +16,7 @@ use crate::domain::{Permission, PermissionPattern, TenantId};
 use crate::store::Store;
 use crate::store::api_keys::{ApiKey, KeyHash};
 
-use super::caller::{Caller, Who};
+use super::caller::{Caller, Proof, Who};
 use super::error::ApiError;
 use super::key_uses::KeyUses;
 use super::rate_limit::{LimitClass, RateLimits, Standing};
@@ -29,11 +29,12 @@ const DEMO_KEY_PERMISSIONS: [PermissionPattern; 3] = [
     PermissionPattern::Category("sims"),
     PermissionPattern::One(Permission::ConsumptionRead),
 ];
-const NOBODY_PERMISSIONS: [PermissionPattern; 4] = [
+const NOBODY_PERMISSIONS: [PermissionPattern; 5] = [
     PermissionPattern::One(Permission::UsageRead),
     PermissionPattern::One(Permission::SimsRead),
     PermissionPattern::One(Permission::ConsumptionRead),
     PermissionPattern::One(Permission::AdminSettings),
+    PermissionPattern::One(Permission::AdminQuarantine),
 ];
 /// A revoked key is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_secs(5);
@@ -86,7 +87,12 @@ impl KeyRing {
         }
         let hash = hash_key(key);
         if let Some(tenant) = self.demo.filter(|_| hash == hash_key(DEMO_KEY)) {
-            return Ok(Caller { tenant, who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS), address });
+            return Ok(Caller {
+                tenant,
+                who: Who::Demo("demo", &DEMO_KEY_PERMISSIONS),
+                address,
+                proof: Proof::None,
+            });
         }
         let found = match self.recall(&hash) {
             Some((found, at)) if at.elapsed() < REMEMBER_FOR => found,
@@ -103,13 +109,24 @@ impl KeyRing {
         if !found.enabled {
             return Err(ApiError::KeyDisabled);
         }
-        Ok(Caller { tenant: found.tenant, who: Who::Key(found), address })
+        Ok(Caller { tenant: found.tenant, who: Who::Key(found), address, proof: Proof::Key(hash) })
+    }
+
+    /// The key of a hash, as it stood a moment ago, revoked or not.
+    ///
+    /// # Errors
+    /// An outage.
+    pub(super) async fn find(&self, hash: &KeyHash) -> Result<Option<Arc<ApiKey>>, ApiError> {
+        match self.recall(hash) {
+            Some((found, at)) if at.elapsed() < REMEMBER_FOR => Ok(Some(found)),
+            _ => self.look_up(*hash).await,
+        }
     }
 
     /// Somebody without a key, in demo mode.
     pub(crate) fn nobody(&self, address: IpAddr) -> Caller {
         let tenant = self.demo.expect("asked for in demo mode only");
-        Caller { tenant, who: Who::Demo("nobody", &NOBODY_PERMISSIONS), address }
+        Caller { tenant, who: Who::Demo("nobody", &NOBODY_PERMISSIONS), address, proof: Proof::None }
     }
 
     /// Whether the caller may do this, and now.

@@ -16,12 +16,17 @@ mod key_uses;
 pub(crate) mod live;
 mod mobile_countries;
 mod openapi;
+mod operations;
+mod origin;
 mod portal;
 mod posts;
+mod quarantine;
 mod query;
 mod rate_limit;
 mod server;
+mod session_ring;
 mod sessions;
+mod sign_in;
 mod sims;
 mod status;
 mod strangers;
@@ -51,11 +56,12 @@ use crate::dashboard;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
-use crate::payload::PayloadLimits;
+use crate::replay::ReplayRules;
 use crate::store::Store;
 
 use error::ApiError;
 use key_ring::KeyRing;
+use session_ring::SessionRing;
 use usage::UsageRules;
 
 pub(crate) use key_uses::KeyUses;
@@ -78,10 +84,13 @@ pub(crate) struct ApiState {
     pub(crate) database: DatabaseState,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<KeyRing>,
+    pub(crate) sessions: Arc<SessionRing>,
     /// Everybody may read, and the demo key exists.
     pub(crate) demo: bool,
     pub(crate) limits: BodyLimits,
     pub(crate) usage: Arc<UsageRules>,
+    /// Of parked records that are tried again.
+    pub(crate) replay: Arc<ReplayRules>,
     pub(crate) feeds: Arc<live::Feeds>,
     /// Of the consumption page.
     pub(crate) answers: Arc<consumption::Answers>,
@@ -120,7 +129,7 @@ impl AlertLimits {
 /// What [`ApiState`] is made of beside what runs already.
 pub(crate) struct ApiOptions<'c> {
     pub(crate) config: &'c HttpConfig,
-    pub(crate) payload: PayloadLimits,
+    pub(crate) replay: ReplayRules,
     pub(crate) clock: Clock,
     /// In demo mode: the tenant of everybody.
     pub(crate) demo: Option<TenantId>,
@@ -140,7 +149,7 @@ impl ApiState {
     pub(crate) fn new(options: ApiOptions<'_>) -> Self {
         let ApiOptions {
             config,
-            payload,
+            replay,
             clock,
             demo,
             readiness,
@@ -161,6 +170,7 @@ impl ApiState {
             stop,
         });
         let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
+        let sessions = Arc::new(SessionRing::new(store.clone(), clock, demo.is_some(), config));
         Self {
             readiness,
             metrics,
@@ -170,13 +180,15 @@ impl ApiState {
             database,
             clock,
             keys,
+            sessions,
             demo: demo.is_some(),
             limits: BodyLimits {
                 body_max_bytes: config.body_max_bytes,
                 import_max_bytes: config.import_max_bytes,
                 import_within: sims::import_time(Duration::from_millis(config.request_timeout_ms)),
             },
-            usage: Arc::new(UsageRules::new(config, payload)),
+            usage: Arc::new(UsageRules::new(config, replay.limits.clone())),
+            replay: Arc::new(replay),
             feeds: Arc::new(feeds),
             answers: Arc::new(consumption::Answers::new(config.consumption_cache_max_bytes)),
             alerts,

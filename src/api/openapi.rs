@@ -7,7 +7,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
-use super::{ApiState, alerts, consumption, health, live, portal, sessions, sims, usage};
+use super::{
+    ApiState, alerts, consumption, health, live, operations, portal, quarantine, sessions, sign_in, sims,
+    usage,
+};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -24,8 +27,11 @@ pub(super) fn documented() -> OpenApiRouter<ApiState> {
         .merge(consumption::routes())
         .merge(health::routes())
         .merge(live::routes())
+        .merge(operations::routes())
         .merge(portal::routes())
+        .merge(quarantine::routes())
         .merge(sessions::routes())
+        .merge(sign_in::routes())
         .merge(sims::routes())
         .merge(usage::routes())
 }
@@ -36,6 +42,8 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
     document["components"]["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "API key, such as mqs_…"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "simbridge_session",
+                    "description": "Of somebody who signed in at the dashboard; see POST /api/session"},
     });
     for (name, schema) in error_schemas() {
         document["components"]["schemas"][name] = schema;
@@ -45,6 +53,7 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> String {
         for (_, operation) in operations.as_object_mut().into_iter().flatten() {
             allow_empty(operation);
             describe_need(operation);
+            allow_session(operation);
             describe_errors(path, operation);
         }
     }
@@ -74,6 +83,14 @@ fn describe_need(operation: &mut Value) {
         _ => need,
     };
     operation["description"] = text.into();
+}
+
+/// A session counts wherever a key does.
+fn allow_session(operation: &mut Value) {
+    let need = operation["security"][0]["bearer"].clone();
+    if let Some(ways) = operation["security"].as_array_mut() {
+        ways.push(json!({"session": need}));
+    }
 }
 
 /// Adds the answers that any route may give, in the envelope of its path.

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::ApiState;
 use super::health::Check;
@@ -12,9 +15,41 @@ const ROLLUP_LAG_MAX: Duration = Duration::from_secs(300);
 /// A source is behind when a message waits for its commit for longer.
 const SOURCE_LAG_MAX_SECONDS: f64 = 60.0;
 
-/// How everything stands, for people and `simbridge status`. Like `/metrics` it needs no key: names and figures, no
-/// addresses and no credentials. Always 200; `problems` says what is not well.
-pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
+/// What is well and what is not.
+pub(super) struct Standing {
+    pub(super) ready: bool,
+    pub(super) problems: Vec<String>,
+    pub(super) sources: Vec<SourceStatus>,
+}
+
+impl Standing {
+    pub(super) fn word(&self) -> &'static str {
+        if self.problems.is_empty() { "well" } else { "not well" }
+    }
+}
+
+/// A broker of others
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SourceStatus {
+    #[schema(example = "carrier")]
+    name: String,
+    /// `connecting`, `subscribed` or `waiting`
+    #[schema(example = "subscribed")]
+    state: &'static str,
+    subscribed_since: Option<DateTime<Utc>>,
+    last_message_at: Option<DateTime<Utc>>,
+    received: u64,
+    acknowledged: u64,
+    unacknowledged: i64,
+    oldest_unacknowledged_seconds: f64,
+    reconnects: u64,
+    failures: u64,
+    last_error: Option<String>,
+}
+
+/// Looks at everything.
+pub(super) async fn standing(state: &ApiState) -> Standing {
     let checks = state.readiness.checks().await;
     let lag = state.metrics.rollup.lag();
     let mut problems = not_ready(&checks);
@@ -23,7 +58,7 @@ pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
     }
     let mut sources = Vec::new();
     for source in state.metrics.sources.snapshots() {
-        let (name, phase) = (&source.name, source.phase.as_str());
+        let name = &source.name;
         if source.subscribed_since.is_none() {
             let error = source.last_error.as_deref().unwrap_or("no answer yet");
             problems.push(format!("source `{name}` is not subscribed: {error}"));
@@ -31,29 +66,36 @@ pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
             let lag = source.oldest_unacknowledged_seconds;
             problems.push(format!("source `{name}`: a message has waited for {lag:.0} s"));
         }
-        sources.push(json!({
-            "name": name,
-            "state": phase,
-            "subscribedSince": source.subscribed_since,
-            "lastMessageAt": source.last_message_at,
-            "received": source.received,
-            "acknowledged": source.acknowledged,
-            "unacknowledged": source.unacknowledged,
-            "oldestUnacknowledgedSeconds": source.oldest_unacknowledged_seconds,
-            "reconnects": source.reconnects,
-            "failures": source.failures,
-            "lastError": source.last_error,
-        }));
+        sources.push(SourceStatus {
+            state: source.phase.as_str(),
+            name: source.name,
+            subscribed_since: source.subscribed_since,
+            last_message_at: source.last_message_at,
+            received: source.received,
+            acknowledged: source.acknowledged,
+            unacknowledged: source.unacknowledged,
+            oldest_unacknowledged_seconds: source.oldest_unacknowledged_seconds,
+            reconnects: source.reconnects,
+            failures: source.failures,
+            last_error: source.last_error,
+        });
     }
+    Standing { ready: checks.iter().all(|(_, result)| result.is_ok()), problems, sources }
+}
+
+/// How everything stands, for people and `simbridge status`. Like `/metrics` it needs no key: names and figures, no
+/// addresses and no credentials. Always 200; `problems` says what is not well.
+pub(super) async fn statusz(State(state): State<ApiState>) -> Json<Value> {
+    let standing = standing(&state).await;
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "status": if problems.is_empty() { "well" } else { "not well" },
-        "problems": problems,
-        "ready": checks.iter().all(|(_, result)| result.is_ok()),
+        "status": standing.word(),
+        "problems": standing.problems,
+        "ready": standing.ready,
         "queue": {"messages": state.metrics.queue_depth()},
         "broker": state.mqtt_addr.map(|_| json!({"connections": state.metrics.broker.open_connections()})),
-        "rollup": {"lagSeconds": lag.as_secs_f64()},
-        "sources": sources,
+        "rollup": {"lagSeconds": state.metrics.rollup.lag().as_secs_f64()},
+        "sources": standing.sources,
     }))
 }
 

@@ -31,6 +31,7 @@ use crate::ingest::topics::UsageTopics;
 use crate::ingest::{self, DatabaseState};
 use crate::metrics::Metrics;
 use crate::reconcile;
+use crate::replay::ReplayRules;
 use crate::rollup;
 use crate::shutdown::vital;
 use crate::source::mqtt::SourceFault;
@@ -188,7 +189,7 @@ impl Bridge {
             intake_tasks.spawn(vital("posts", close_at(soft.clone(), posts.clone())));
             let api = api::ApiOptions {
                 config: &config.http,
-                payload: config.ingest.payload_limits(),
+                replay: ReplayRules::new(config),
                 clock: options.clock,
                 demo: options.open.then_some(DEFAULT_TENANT.0),
                 readiness: readiness.clone(),

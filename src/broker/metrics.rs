@@ -1,6 +1,5 @@
 //! What the broker counts.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use rumqttd::protocol::QoS;
+
+use crate::ingest::recent::Recent;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
@@ -51,7 +52,7 @@ pub struct BrokerMetrics {
     messages_by_kind: [[Counter; 3]; 2],
     pub(super) messages_sent: Counter,
     puback_seconds: Histogram,
-    recent: Mutex<RecentLatency>,
+    recent: Recent,
     pub(super) paused_readers: Gauge,
     dropped: Family<ReasonLabel, Counter>,
     pub(super) router_restarts: Counter,
@@ -72,7 +73,7 @@ impl Default for BrokerMetrics {
             messages,
             messages_sent: Counter::default(),
             puback_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
-            recent: Mutex::new(RecentLatency::new(Instant::now())),
+            recent: Recent::new(Instant::now()),
             paused_readers: Gauge::default(),
             dropped: Family::default(),
             router_restarts: Counter::default(),
@@ -178,15 +179,17 @@ impl BrokerMetrics {
     pub(super) fn acknowledged(&self, received: Instant, now: Instant) {
         let latency = now.saturating_duration_since(received);
         self.puback_seconds.observe(latency.as_secs_f64());
-        // A poisoned lock would mean a panic in four lines of arithmetic; the estimate is not worth a crash.
-        if let Ok(mut recent) = self.recent.lock() {
-            recent.record(latency, now);
-        }
+        self.recent.record(latency, 1, now);
     }
 
-    /// The 99th percentile of the time from PUBLISH to PUBACK over the last 10 to 20 seconds; `None` without any.
-    pub fn puback_p99(&self) -> Option<Duration> {
-        self.recent.lock().ok()?.quantile(0.99, Instant::now())
+    /// Quantiles of the time from PUBLISH to PUBACK over the last 10 to 20 seconds; `None` without any.
+    pub(crate) fn puback_quantiles<const N: usize>(&self, wanted: [f64; N]) -> Option<[Duration; N]> {
+        self.recent.quantiles(wanted, Instant::now())
+    }
+
+    /// Connections that are not read because too much of theirs is unacknowledged.
+    pub(crate) fn paused_readers(&self) -> i64 {
+        self.paused_readers.get()
     }
 
     #[cfg(test)]
@@ -205,80 +208,9 @@ impl BrokerMetrics {
     }
 }
 
-const GENERATION: Duration = Duration::from_secs(10);
-const BUCKETS: usize = 80;
-/// Each bucket is 20 % wider than the one before; 80 of them reach from 50 µs to beyond a minute.
-const GROWTH: f64 = 1.2;
-const FIRST_BUCKET_SECONDS: f64 = 0.000_05;
-
-/// Two generations of a histogram, so that an estimate covers the recent past only.
-struct RecentLatency {
-    current: [u32; BUCKETS],
-    previous: [u32; BUCKETS],
-    began: Instant,
-}
-
-impl RecentLatency {
-    fn new(now: Instant) -> Self {
-        Self { current: [0; BUCKETS], previous: [0; BUCKETS], began: now }
-    }
-
-    fn rotate(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(self.began);
-        if age >= GENERATION {
-            let current = std::mem::replace(&mut self.current, [0; BUCKETS]);
-            self.previous = if age < GENERATION * 2 { current } else { [0; BUCKETS] };
-            self.began = now;
-        }
-    }
-
-    fn record(&mut self, latency: Duration, now: Instant) {
-        self.rotate(now);
-        let steps = (latency.as_secs_f64() / FIRST_BUCKET_SECONDS).max(1.0).ln() / GROWTH.ln();
-        self.current[(steps.ceil() as usize).min(BUCKETS - 1)] += 1;
-    }
-
-    /// Upper bound of the bucket that holds the quantile.
-    fn quantile(&mut self, quantile: f64, now: Instant) -> Option<Duration> {
-        self.rotate(now);
-        let counts = || self.current.iter().zip(&self.previous).map(|(a, b)| u64::from(*a) + u64::from(*b));
-        let total: u64 = counts().sum();
-        let wanted = (total as f64 * quantile).ceil() as u64;
-        let mut seen = 0;
-        for (bucket, count) in counts().enumerate() {
-            seen += count;
-            if total > 0 && seen >= wanted {
-                return Some(Duration::from_secs_f64(FIRST_BUCKET_SECONDS * GROWTH.powi(bucket as i32)));
-            }
-        }
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_percentile_is_within_a_bucket_of_the_truth() {
-        let start = Instant::now();
-        let mut recent = RecentLatency::new(start);
-        assert_eq!(recent.quantile(0.99, start), None);
-        for n in 1..=1000 {
-            recent.record(Duration::from_millis(n), start);
-        }
-        let p99 = recent.quantile(0.99, start).unwrap();
-        assert!((Duration::from_millis(990)..Duration::from_millis(1190)).contains(&p99), "{p99:?}");
-    }
-
-    #[test]
-    fn old_latencies_are_forgotten() {
-        let start = Instant::now();
-        let mut recent = RecentLatency::new(start);
-        recent.record(Duration::from_secs(1), start);
-        assert!(recent.quantile(0.99, start + GENERATION).is_some());
-        assert_eq!(recent.quantile(0.99, start + GENERATION * 2), None);
-    }
 
     #[test]
     fn every_metric_is_registered_once() {

@@ -119,7 +119,9 @@ fn introduce(bridge: &Bridge, loaded: &Loaded, args: &DemoArgs, took: Duration) 
         );
     }
     if let Some(http) = bridge.http_addr {
-        println!("HTTP  http://{http}/   API: http://{http}/docs   metrics: http://{http}/metrics");
+        println!(
+            "HTTP  http://{http}/   the dashboard; API: http://{http}/docs   metrics: http://{http}/metrics"
+        );
     }
     let faults = "some records are sent twice, late, malformed or in conflict on purpose";
     println!("{} SIMs publish {} records/s over MQTT; {faults}", args.sims, args.rate);

@@ -8,7 +8,7 @@ use crate::app::{Database, Owner, StartError};
 use crate::config::Loaded;
 use crate::domain::Clock;
 use crate::ingest::queue::RecordStatus;
-use crate::replay::{Replay, ReplayError};
+use crate::replay::{Replay, ReplayError, ReplayRules};
 use crate::store::Store;
 use crate::store::quarantine::{QuarantineEntry, Resolution};
 
@@ -146,7 +146,8 @@ async fn replay(
         }
         None => None,
     };
-    let replay = Replay { store, config: &loaded.config, clock: Clock::System, allow_corrections };
+    let rules = ReplayRules::new(&loaded.config);
+    let replay = Replay { store, rules: &rules, clock: Clock::System, allow_corrections };
     let mut code = ExitCode::SUCCESS;
     for id in ids {
         let entry = entry(store, *id).await?;

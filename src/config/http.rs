@@ -27,6 +27,12 @@ pub struct HttpConfig {
     pub idempotency_hours: u32,
     /// A session without a reading for so long is expired.
     pub session_idle_minutes: u32,
+    /// After so long somebody who signed in at the dashboard has to do it again.
+    pub dashboard_session_hours: u32,
+    /// Sessions of one API key; beyond that those used least recently end.
+    pub dashboard_sessions_per_key: u32,
+    /// Browsers send the dashboard's cookie over TLS only.
+    pub secure_cookies: bool,
     /// Clients that are pushed live figures, at once.
     pub live_max_watchers: usize,
     pub rate_limit: RateLimitConfig,
@@ -47,6 +53,9 @@ impl Default for HttpConfig {
             post_timeout_ms: 10_000,
             idempotency_hours: 24,
             session_idle_minutes: 30,
+            dashboard_session_hours: 12,
+            dashboard_sessions_per_key: 50,
+            secure_cookies: false,
             live_max_watchers: 500,
             rate_limit: RateLimitConfig::default(),
         }

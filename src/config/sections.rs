@@ -263,6 +263,8 @@ impl Config {
             ("http.post_timeout_ms", self.http.post_timeout_ms),
             ("http.idempotency_hours", self.http.idempotency_hours.into()),
             ("http.session_idle_minutes", self.http.session_idle_minutes.into()),
+            ("http.dashboard_session_hours", self.http.dashboard_session_hours.into()),
+            ("http.dashboard_sessions_per_key", self.http.dashboard_sessions_per_key.into()),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1".into()));

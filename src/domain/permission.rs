@@ -17,13 +17,15 @@ pub enum Permission {
     AdminSettings,
     /// Where alerts are sent.
     AdminAlerts,
+    /// Parked records: to mend and replay them, or to discard them.
+    AdminQuarantine,
     /// Messages over MQTT that are not usage.
     MqttPublish,
     MqttSubscribe,
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UsageWrite,
         Self::UsageRead,
         Self::UsageCorrect,
@@ -32,6 +34,7 @@ impl Permission {
         Self::ConsumptionRead,
         Self::AdminSettings,
         Self::AdminAlerts,
+        Self::AdminQuarantine,
         Self::MqttPublish,
         Self::MqttSubscribe,
     ];
@@ -47,6 +50,7 @@ impl Permission {
             Self::ConsumptionRead => "consumption:read",
             Self::AdminSettings => "admin:settings",
             Self::AdminAlerts => "admin:alerts",
+            Self::AdminQuarantine => "admin:quarantine",
             Self::MqttPublish => "mqtt:publish",
             Self::MqttSubscribe => "mqtt:subscribe",
         }

@@ -25,6 +25,18 @@ pub enum RejectionCode {
 }
 
 impl RejectionCode {
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::IccidMismatch,
+        Self::Conflict,
+        Self::NotPermitted,
+        Self::BadCorrection,
+        Self::TooOld,
+        Self::TooManyRecords,
+        Self::RefusedByDatabase,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

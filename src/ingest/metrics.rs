@@ -1,6 +1,8 @@
 //! What the pipeline counts. The identity `received = stored + duplicate + parked + in flight` holds at every moment
 //! between two events, because each side is counted where its event happens and none is derived from the others.
 
+use std::time::{Duration, Instant};
+
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::domain::RejectionCode;
 
 use super::receipt::{RecordStatus, Via};
+use super::recent::Recent;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ViaLabel {
@@ -46,6 +49,7 @@ pub struct IngestMetrics {
     batch_retries: Counter,
     pub(super) batch_records: Histogram,
     pub(super) commit_seconds: Histogram,
+    recent: Recent,
 }
 
 /// The balance at one moment, in records.
@@ -78,6 +82,7 @@ impl Default for IngestMetrics {
             batch_retries: Counter::default(),
             batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
+            recent: Recent::new(Instant::now()),
         }
     }
 }
@@ -159,6 +164,17 @@ impl IngestMetrics {
         self.batches.inc();
         self.batch_records.observe(records as f64);
         self.commit_seconds.observe(seconds);
+        self.recent.record(Duration::from_secs_f64(seconds), records as u64, Instant::now());
+    }
+
+    /// Quantiles of the time from BEGIN to COMMIT of a batch over the last 10 to 20 seconds; `None` without any.
+    pub(crate) fn commit_quantiles<const N: usize>(&self, wanted: [f64; N]) -> Option<[Duration; N]> {
+        self.recent.quantiles(wanted, Instant::now())
+    }
+
+    /// Records of committed batches in a second, over the same time.
+    pub(crate) fn records_per_second(&self) -> f64 {
+        self.recent.per_second(Instant::now())
     }
 
     pub(super) fn batch_retried(&self) {
@@ -167,17 +183,6 @@ impl IngestMetrics {
 
     /// The balance now. Read while records flow, the figures may be a few records apart.
     pub fn balance(&self) -> Balance {
-        let all = [
-            RejectionCode::Malformed,
-            RejectionCode::Invalid,
-            RejectionCode::IccidMismatch,
-            RejectionCode::Conflict,
-            RejectionCode::NotPermitted,
-            RejectionCode::BadCorrection,
-            RejectionCode::TooOld,
-            RejectionCode::TooManyRecords,
-            RejectionCode::RefusedByDatabase,
-        ];
         Balance {
             received: [Via::Mqtt, Via::Source, Via::Http, Via::File, Via::Replay]
                 .into_iter()
@@ -185,7 +190,7 @@ impl IngestMetrics {
                 .sum(),
             stored: self.stored.get(),
             duplicate: self.duplicate.get(),
-            parked: all
+            parked: RejectionCode::ALL
                 .into_iter()
                 .map(|reason| self.parked.get_or_create(&ReasonLabel { reason }).get())
                 .sum(),

@@ -6,6 +6,7 @@ mod intake;
 pub mod metrics;
 pub mod queue;
 mod receipt;
+pub(crate) mod recent;
 pub mod round;
 pub mod topics;
 mod writer;

@@ -132,4 +132,9 @@ impl QueueGauge {
     pub fn depth(&self) -> usize {
         self.sender.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
     }
+
+    /// Messages that may wait; 0 after the end.
+    pub fn room(&self) -> usize {
+        self.sender.upgrade().map_or(0, |sender| sender.max_capacity())
+    }
 }

@@ -59,6 +59,11 @@ impl RollupMetrics {
         Duration::try_from_secs_f64(self.lag_seconds.get()).unwrap_or_default()
     }
 
+    /// Records and batches that no chart shows yet, as of the last look.
+    pub(crate) fn pending(&self) -> (i64, i64) {
+        (self.pending_records.get(), self.pending_batches.get())
+    }
+
     pub(super) fn backlog(&self, backlog: &Backlog) {
         self.lag_seconds.set(backlog.oldest_age.unwrap_or_default().as_secs_f64());
         self.pending_records.set(backlog.records);

@@ -48,6 +48,22 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    pub(super) fn from_row(row: &Row) -> Self {
+        let permissions: Vec<String> = row.get("permissions");
+        let limits: serde_json::Value = row.get("rate_limits");
+        Self {
+            id: row.get("id"),
+            tenant: TenantId(row.get("tenant_id")),
+            tenant_name: row.get("tenant_name"),
+            name: row.get("name"),
+            // What a later version may have granted means nothing to this one.
+            permissions: permissions.iter().filter_map(|text| text.parse().ok()).collect(),
+            rate_limits: serde_json::from_value(limits).unwrap_or_default(),
+            enabled: row.get("enabled"),
+            revision: row.get("revision"),
+        }
+    }
+
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.iter().any(|pattern| pattern.grants(permission))
     }
@@ -93,21 +109,7 @@ impl Store {
         let rows = FIND.rows(&client, self.mode, &[&hash.as_slice()]).await?;
         // The index was asked for the hash, and a hash says nothing about other keys; compared as a whole, in constant time.
         let same = |row: &&Row| bool::from(row.get::<_, &[u8]>("key_hash").ct_eq(hash));
-        Ok(rows.first().filter(same).map(|row| {
-            let permissions: Vec<String> = row.get("permissions");
-            let limits: serde_json::Value = row.get("rate_limits");
-            ApiKey {
-                id: row.get("id"),
-                tenant: TenantId(row.get("tenant_id")),
-                tenant_name: row.get("tenant_name"),
-                name: row.get("name"),
-                // What a later version may have granted means nothing to this one.
-                permissions: permissions.iter().filter_map(|text| text.parse().ok()).collect(),
-                rate_limits: serde_json::from_value(limits).unwrap_or_default(),
-                enabled: row.get("enabled"),
-                revision: row.get("revision"),
-            }
-        }))
+        Ok(rows.first().filter(same).map(ApiKey::from_row))
     }
 
     /// Revisions of those of these keys that were not revoked.

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 20] = [
+static MIGRATIONS: [Migration; 21] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -44,6 +44,7 @@ static MIGRATIONS: [Migration; 20] = [
     migration!(18, "database_roles"),
     migration!(19, "retained_messages"),
     migration!(20, "broker_acl"),
+    migration!(21, "dashboard"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod cycle_resets;
 mod cycles;
 pub mod dashboard;
+pub mod dashboard_sessions;
 mod directory;
 pub mod embedded;
 mod error;

@@ -18,6 +18,9 @@ static PARK_RECORDS: Statement = statement!(
 );
 static LIST: Statement = statement!("list_quarantine", TEXT, TEXT, INT8, INT8);
 static SHOW: Statement = statement!("show_quarantine", INT8);
+static OWN: Statement = statement!("own_quarantine", INT4, TEXT, TEXT, TEXT, INT8, INT8);
+static OWN_ENTRY: Statement = statement!("own_quarantine_entry", INT4, INT8);
+static REASONS: Statement = statement!("quarantine_reasons", INT4, TEXT_ARRAY, INT8);
 static RESOLVE: Statement = statement!("resolve_quarantine", INT8, TEXT);
 
 /// A parked record as it stands in the quarantine.
@@ -38,6 +41,35 @@ pub struct QuarantineEntry {
     pub seen_count: i64,
     /// `parked`, `replayed` or `discarded`.
     pub state: String,
+}
+
+/// An entry as a list shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct QuarantineLine {
+    pub(crate) id: i64,
+    pub(crate) iccid: Option<String>,
+    pub(crate) record_id: Option<String>,
+    pub(crate) reason: String,
+    pub(crate) detail: String,
+    pub(crate) via: String,
+    pub(crate) sender: String,
+    pub(crate) topic: String,
+    pub(crate) payload_bytes: i64,
+    pub(crate) first_seen_at: DateTime<Utc>,
+    pub(crate) last_seen_at: DateTime<Utc>,
+    pub(crate) seen_count: i64,
+    pub(crate) state: String,
+    pub(crate) resolved_at: Option<DateTime<Utc>>,
+}
+
+/// Which entries a list shows; empty texts match all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QuarantineFilter {
+    pub(crate) state: &'static str,
+    pub(crate) reason: String,
+    pub(crate) iccid: String,
+    /// Entries with lower ids only.
+    pub(crate) before: Option<i64>,
 }
 
 /// How a parked record leaves the quarantine.
@@ -72,6 +104,62 @@ impl Store {
         Ok(rows.first().map(QuarantineEntry::from_row))
     }
 
+    /// Entries of a tenant, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn own_quarantine(
+        &self,
+        tenant: TenantId,
+        filter: &QuarantineFilter,
+        limit: i64,
+    ) -> Result<Vec<QuarantineLine>, StoreError> {
+        let client = self.client().await?;
+        let before = filter.before.unwrap_or(i64::MAX);
+        let rows = OWN
+            .rows(
+                &client,
+                self.mode,
+                &[&tenant.0, &filter.state, &filter.reason, &filter.iccid, &before, &limit],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| QuarantineLine::from_row(row, row.get("payload_bytes"))).collect())
+    }
+
+    /// An entry of a tenant, and its line.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn own_quarantine_entry(
+        &self,
+        tenant: TenantId,
+        id: i64,
+    ) -> Result<Option<(QuarantineLine, QuarantineEntry)>, StoreError> {
+        let client = self.client().await?;
+        let rows = OWN_ENTRY.rows(&client, self.mode, &[&tenant.0, &id]).await?;
+        let both = |row: &Row| {
+            let entry = QuarantineEntry::from_row(row);
+            (QuarantineLine::from_row(row, entry.payload.len() as i64), entry)
+        };
+        Ok(rows.first().map(both))
+    }
+
+    /// How many records of a tenant are parked for each of these reasons, most first, none left out but those without any;
+    /// each counted up to `at_most`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn quarantine_reasons(
+        &self,
+        tenant: TenantId,
+        reasons: &[&str],
+        at_most: i64,
+    ) -> Result<Vec<(String, i64)>, StoreError> {
+        let client = self.client().await?;
+        let rows = REASONS.rows(&client, self.mode, &[&tenant.0, &reasons, &at_most]).await?;
+        Ok(rows.iter().map(|row| (row.get("reason"), row.get("parked"))).collect())
+    }
+
     /// False when the entry is not parked (any more).
     ///
     /// # Errors
@@ -83,6 +171,27 @@ impl Store {
         };
         let client = self.client().await?;
         Ok(RESOLVE.execute(&client, self.mode, &[&id, &state]).await? == 1)
+    }
+}
+
+impl QuarantineLine {
+    fn from_row(row: &Row, payload_bytes: i64) -> Self {
+        Self {
+            id: row.get("id"),
+            iccid: row.get("iccid"),
+            record_id: row.get("record_id"),
+            reason: row.get("reason"),
+            detail: row.get("detail"),
+            via: row.get("via"),
+            sender: row.get("sender"),
+            topic: row.get("topic"),
+            payload_bytes,
+            first_seen_at: row.get("first_seen_at"),
+            last_seen_at: row.get("last_seen_at"),
+            seen_count: row.get("seen_count"),
+            state: row.get("state"),
+            resolved_at: row.get("resolved_at"),
+        }
     }
 }
 

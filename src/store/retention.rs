@@ -11,6 +11,7 @@ static RAW_FLOOR: Statement = statement!("raw_floor", TIMESTAMPTZ, INT4);
 static LIMIT_LOCK_WAIT: Statement = statement!("limit_lock_wait", TEXT);
 static ADVANCE_RAW_FLOOR: Statement = statement!("advance_raw_floor", TIMESTAMPTZ, INT4);
 static DELETE_OLD_KEYS: Statement = statement!("delete_old_keys", TIMESTAMPTZ, INT4);
+static DELETE_EXPIRED_SESSIONS: Statement = statement!("delete_expired_sessions", TIMESTAMPTZ, INT4);
 static DELETE_OLD_QUARANTINE: Statement = statement!("delete_old_quarantine", TIMESTAMPTZ, INT4);
 
 /// Writers wait behind whoever waits for a lock, so nobody waits for longer than this.
@@ -97,6 +98,14 @@ impl Store {
     /// [`StoreError`]; nothing was changed then.
     pub async fn delete_old_quarantine(&self, before: DateTime<Utc>) -> Result<Option<i32>, StoreError> {
         self.delete_chunk(&DELETE_OLD_QUARANTINE, before).await
+    }
+
+    /// Deletes at most [`RETENTION_CHUNK`] sessions of the dashboard that expired before `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was changed then.
+    pub async fn delete_expired_sessions(&self, before: DateTime<Utc>) -> Result<Option<i32>, StoreError> {
+        self.delete_chunk(&DELETE_EXPIRED_SESSIONS, before).await
     }
 
     async fn delete_chunk(

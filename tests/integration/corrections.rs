@@ -3,7 +3,7 @@
 use simbridge::config::Config;
 use simbridge::domain::Clock;
 use simbridge::ingest::queue::RecordStatus;
-use simbridge::replay::Replay;
+use simbridge::replay::{Replay, ReplayRules};
 
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::pipeline::{TestPipeline, correction_at, decided, record_at, sender, time, word, words};
@@ -62,9 +62,9 @@ async fn a_correction_of_nothing_waits_in_the_quarantine_until_its_record_is_the
     assert_eq!(word(&correct(&pipeline, correction_at("fix", "later", AT, -1)).await), "bad_correction");
     pipeline.one(ICCID, record_at("later", AT, 10)).await;
     let entry = database.store.list_quarantine("parked", "", i64::MAX, 9).await.unwrap().remove(0);
-    let config = Config::default();
+    let rules = ReplayRules::new(&Config::default());
     let clock = Clock::Fixed(time(NOW));
-    let replay = Replay { store: &database.store, config: &config, clock, allow_corrections: true };
+    let replay = Replay { store: &database.store, rules: &rules, clock, allow_corrections: true };
     let stored = replay.run(&entry, None).await.expect("it can be stored now");
     assert_eq!(word(&stored[0].status), "stored");
     assert_total(&database, 109).await;

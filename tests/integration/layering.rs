@@ -103,6 +103,7 @@ fn layers_use_only_those_below_them() {
                 "inventory",
                 "metrics",
                 "payload",
+                "replay",
                 "store",
             ],
         ),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use simbridge::config::Config;
 use simbridge::domain::Clock;
 use simbridge::ingest::queue::{RecordStatus, Sender};
-use simbridge::replay::{Replay, ReplayError};
+use simbridge::replay::{Replay, ReplayError, ReplayRules};
 use simbridge::store::quarantine::{QuarantineEntry, Resolution};
 
 use crate::harness::database::{TestDatabase, sim};
@@ -172,22 +172,22 @@ async fn a_parked_row_that_the_database_refuses_takes_no_record_with_it() {
     database.assert_reconciled().await;
 }
 
-fn replay<'a>(database: &'a TestDatabase, config: &'a Config) -> Replay<'a> {
-    Replay { store: &database.store, config, clock: Clock::Fixed(time(NOW)), allow_corrections: false }
+fn replay<'a>(database: &'a TestDatabase, rules: &'a ReplayRules) -> Replay<'a> {
+    Replay { store: &database.store, rules, clock: Clock::Fixed(time(NOW)), allow_corrections: false }
 }
 
 #[tokio::test]
 async fn a_mended_record_is_stored_and_its_entry_marked() {
     let (database, pipeline) = with_sim().await;
     pipeline.one(ICCID, with_total("-1")).await;
-    let config = Config::default();
+    let rules = ReplayRules::new(&Config::default());
     let entry = entries(&database).await.remove(0);
     let mended = with_total("5");
-    let stored = replay(&database, &config).run(&entry, Some(mended.clone())).await.expect("it is stored");
+    let stored = replay(&database, &rules).run(&entry, Some(mended.clone())).await.expect("it is stored");
     assert!(matches!(stored[0].status, RecordStatus::Stored { .. }));
     let entry = entries(&database).await.remove(0);
     assert_eq!(entry.state, "replayed");
-    let again = replay(&database, &config).run(&entry, Some(mended)).await;
+    let again = replay(&database, &rules).run(&entry, Some(mended)).await;
     assert!(matches!(again, Err(ReplayError::NotParked(state)) if state == "replayed"));
     assert_eq!(database.number("SELECT sum(total_bytes) FROM usage_cycles").await, 5);
 
@@ -204,12 +204,12 @@ async fn a_record_that_still_cannot_be_stored_stays_parked_and_is_not_parked_twi
     pipeline.one(ICCID, with_total("-1")).await;
     pipeline.one(ICCID, record_at("r", AT, 7)).await;
     pipeline.one(ICCID, record_at("r", AT, 8)).await;
-    let config = Config::default();
+    let rules = ReplayRules::new(&Config::default());
     let before = entries(&database).await;
     let edited = [Some(with_total("-2")), Some(record_at("r", AT, 9).into())];
     for (entry, edited) in before.iter().zip(edited) {
         for mended in [None, edited] {
-            let refused = replay(&database, &config).run(entry, mended).await;
+            let refused = replay(&database, &rules).run(entry, mended).await;
             assert!(matches!(refused, Err(ReplayError::StillRefused(_))), "{refused:?}");
         }
     }
@@ -228,14 +228,14 @@ async fn a_payload_is_replayed_whole_or_not_at_all() {
     pipeline.one(ICCID, record_at("r", AT, 7)).await;
     pipeline.one(ICCID, "[").await;
     let entry = entries(&database).await.remove(0);
-    let config = Config::default();
+    let rules = ReplayRules::new(&Config::default());
     let mended = format!("[{},{}]", record_at("new", AT, 1), record_at("r", AT, 8));
-    let refused = replay(&database, &config).run(&entry, Some(mended.into())).await;
+    let refused = replay(&database, &rules).run(&entry, Some(mended.into())).await;
     assert!(matches!(refused, Err(ReplayError::StillRefused(_))), "{refused:?}");
     assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 1);
     assert_eq!(entries(&database).await.len(), 1);
     let mended = format!("[{},{}]", record_at("new", AT, 1), record_at("r", AT, 7));
-    let stored = replay(&database, &config).run(&entry, Some(mended.into())).await.expect("it is stored");
+    let stored = replay(&database, &rules).run(&entry, Some(mended.into())).await.expect("it is stored");
     assert_eq!(stored.iter().map(|record| word(&record.status)).collect::<Vec<_>>(), ["stored", "duplicate"]);
     database.assert_reconciled().await;
 }
@@ -250,6 +250,7 @@ async fn a_discarded_entry_is_gone_from_the_list_of_parked_ones_and_cannot_be_re
     assert!(!discard().await, "once");
     assert!(database.store.list_quarantine("parked", "", i64::MAX, 9).await.unwrap().is_empty());
     let entry = database.store.show_quarantine(entry.id).await.unwrap().unwrap();
-    let refused = replay(&database, &Config::default()).run(&entry, Some(with_total("1"))).await;
+    let refused =
+        replay(&database, &ReplayRules::new(&Config::default())).run(&entry, Some(with_total("1"))).await;
     assert!(matches!(refused, Err(ReplayError::NotParked(state)) if state == "discarded"));
 }

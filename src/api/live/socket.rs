@@ -8,10 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::domain::TenantId;
-
 use super::super::ApiState;
-use super::super::caller::{Allowed, ReadConsumption};
+use super::super::caller::{Allowed, Caller, Need, ReadConsumption};
 use super::super::error::ApiError;
 use super::feeds::{Figures, Watcher};
 
@@ -31,7 +29,7 @@ struct Request {
 /// Pushes live figures over a WebSocket
 ///
 /// Send `{"subscribe":"tenant.1.dashboard-stats"}`; each message then has the channel and the object of `/api/dashboard/stats`. The channel
-/// of another tenant is refused and the connection closed with 1008.
+/// of another tenant is refused and the connection closed with 1008, as it is when the key or session ended.
 #[utoipa::path(
     get, path = "/ws", tag = "Live figures",
     security(("bearer" = ["consumption:read"]), ("apiKey" = ["consumption:read"])),
@@ -48,11 +46,11 @@ pub(super) async fn connect(
     Ok(upgrade
         .max_message_size(MESSAGE_MAX_BYTES)
         .max_frame_size(MESSAGE_MAX_BYTES)
-        .on_upgrade(async move |socket| serve(socket, watcher, caller.tenant).await))
+        .on_upgrade(async move |socket| serve(socket, watcher, caller, state).await))
 }
 
-async fn serve(mut socket: WebSocket, watcher: Watcher, tenant: TenantId) {
-    let ended = talk(&mut socket, watcher, tenant).await;
+async fn serve(mut socket: WebSocket, watcher: Watcher, caller: Caller, state: ApiState) {
+    let ended = talk(&mut socket, watcher, &caller, &state).await;
     if let Some((code, reason)) = ended {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         // Best effort: the client may be gone.
@@ -61,8 +59,13 @@ async fn serve(mut socket: WebSocket, watcher: Watcher, tenant: TenantId) {
 }
 
 /// Until one side ends it; with which code and reason, if it is ours to say.
-async fn talk(socket: &mut WebSocket, mut watcher: Watcher, tenant: TenantId) -> Option<(u16, &'static str)> {
-    let channel = format!("tenant.{}.dashboard-stats", tenant.0);
+async fn talk(
+    socket: &mut WebSocket,
+    mut watcher: Watcher,
+    caller: &Caller,
+    state: &ApiState,
+) -> Option<(u16, &'static str)> {
+    let channel = format!("tenant.{}.dashboard-stats", caller.tenant.0);
     let mut subscribed = false;
     let deadline = tokio::time::sleep(SUBSCRIBE_WITHIN);
     let stopped = watcher.stopped();
@@ -92,6 +95,9 @@ async fn talk(socket: &mut WebSocket, mut watcher: Watcher, tenant: TenantId) ->
                 Some(Ok(_)) => {}
             },
             figures = watcher.next(), if subscribed => match figures {
+                Some(_) if !state.may_still(caller, ReadConsumption::PERMISSION).await => {
+                    return Some((close_code::POLICY, "the key or session ended"));
+                }
                 Some(figures) => send(socket, pushed(&channel, &figures)).await.ok()?,
                 None => return Some((close_code::AWAY, "the program ends")),
             },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Days, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::domain::{Clock, Setting, settings};
 use crate::metrics::RetentionMetrics;
@@ -26,6 +26,7 @@ pub(super) struct Schedule {
     floor: Instant,
     keys: Instant,
     quarantine: Instant,
+    sessions: Instant,
 }
 
 /// What a round works on.
@@ -41,11 +42,12 @@ pub(super) struct Retention<'a> {
 enum Kind {
     Keys,
     Quarantine,
+    Sessions,
 }
 
 impl Schedule {
     pub(super) fn starting(now: Instant) -> Self {
-        Self { floor: now, keys: now, quarantine: now }
+        Self { floor: now, keys: now, quarantine: now, sessions: now }
     }
 
     /// Does what is due. Whatever fails is told and due again in the next round.
@@ -66,6 +68,12 @@ impl Schedule {
             match work.chunks(Kind::Quarantine, stop).await {
                 Ok(again) => self.quarantine = Instant::now() + again,
                 Err(error) => failed("delete old entries of the quarantine", &error),
+            }
+        }
+        if self.sessions <= Instant::now() {
+            match work.chunks(Kind::Sessions, stop).await {
+                Ok(again) => self.sessions = Instant::now() + again,
+                Err(error) => failed("delete expired sessions of the dashboard", &error),
             }
         }
     }
@@ -109,6 +117,7 @@ impl Retention<'_> {
             let deleted = match kind {
                 Kind::Keys => self.store.delete_old_keys(before).await,
                 Kind::Quarantine => self.store.delete_old_quarantine(before).await,
+                Kind::Sessions => self.store.delete_expired_sessions(before).await,
             };
             // What is gone is told also when the next chunk fails.
             let deleted = deleted.inspect_err(|_| self.deleted(kind, total))?;
@@ -130,6 +139,7 @@ impl Retention<'_> {
     /// What is older goes; `None` keeps all.
     async fn before(&self, kind: Kind) -> Result<Option<DateTime<Utc>>, StoreError> {
         let kept = match kind {
+            Kind::Sessions => return Ok(Some(self.clock.now())),
             Kind::Keys => settings::key_days(
                 self.store.setting(Setting::KeyRetention).await?,
                 self.store.setting(Setting::RawRetention).await?,
@@ -155,6 +165,7 @@ impl Retention<'_> {
                 info!(rows, "old entries of the quarantine were deleted");
                 self.metrics.deleted_quarantine.inc_by(rows);
             }
+            Kind::Sessions => debug!(rows, "expired sessions of the dashboard were deleted"),
         }
     }
 }

@@ -11,7 +11,7 @@ export class Failure extends Error {
 }
 
 /** A query string; lists repeat their key, empty values are left out. */
-export function queryOf(parameters = {}) {
+function queryOf(parameters = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {
@@ -100,7 +100,7 @@ function failureOf(response, answer) {
     case 429:
       return make("busy", "Too many requests", `Wait ${seconds(response)} and try again.`);
     case 503:
-      return make("busy", "The server is busy", message || `Try again in ${seconds(response)}.`);
+      return make("busy", "This cannot be answered at the moment", `The database may be away. Try again in ${seconds(response)}.`);
     default: {
       const advice = requestId ? `It is in the server's log under ${requestId}.` : "Look into the server's log.";
       return make("server", "Something went wrong on the server", advice);

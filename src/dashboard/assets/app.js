@@ -15,8 +15,7 @@ const root = document.getElementById("main");
 
 async function start() {
   fill(root, pageSkeleton());
-  let router = null;
-  const api = createApi({ onUnauthorized: () => router?.navigate(signInPath()) });
+  const api = createApi({ onUnauthorized: toSignIn });
   let session;
   try {
     session = await readSession(api);
@@ -27,7 +26,7 @@ async function start() {
   const format = createFormat(session.tenant);
   const live = createLive(api);
   const shell = createShell({ session, live, format, signOut });
-  router = createRouter({
+  const router = createRouter({
     root,
     contextOf: () => ({ api, session, live, format, may: (permission) => may(session, permission) }),
     guard: (page) => instead(page, session),
@@ -46,6 +45,11 @@ async function start() {
     // Everything that was shown leaves memory too.
     location.assign(SIGN_IN);
   }
+}
+
+/** The session has ended: everything begins anew, so that nothing of it stays in memory. */
+function toSignIn() {
+  if (location.pathname !== SIGN_IN) location.assign(signInPath());
 }
 
 /** Where to sign in, and to come back to. */

@@ -51,9 +51,18 @@ export function createRangePicker({ format, onRange }) {
     ...popover,
     show(range) {
       now = range;
-      popover.tell(range.zoomed || !range.preset ? format.dayRange(range.from, range.to) : range.preset.title);
+      popover.tell(nameOf(range, format));
     },
   };
+}
+
+function nameOf(range, format) {
+  if (range.hours) {
+    const [start, end] = range.hours;
+    const sameDay = format.isoDay(start) === format.isoDay(end);
+    return `${format.day(start)}, ${format.time(start)} – ${sameDay ? "" : `${format.day(end)}, `}${format.time(end)}`;
+  }
+  return range.zoomed || !range.preset ? format.dayRange(range.from, range.to) : range.preset.title;
 }
 
 /**

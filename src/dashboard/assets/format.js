@@ -27,8 +27,6 @@ export function createFormat({ timeZone = "UTC", currency = "CHF" } = {}) {
     days,
     dayRange,
     money: (value, code = currency) => money(value, code),
-    /** Without digits after the point when it is large: for axes. */
-    moneyShort: (value) => money(value, currency, Math.abs(value) >= 20 ? 0 : 2),
     /** `21 Nov 2026` */
     date: (value) => date({ day: "numeric", month: "short", year: "numeric" }).format(moment(value)),
     /** `21 Nov` */
@@ -85,29 +83,30 @@ export function byteScale(largest) {
   return { size, label: (value) => `${decimals(value / size, 2)}\u00a0${UNITS[unit]}` };
 }
 
-function decimals(value, digits) {
-  return value.toLocaleString(LOCALE, { maximumFractionDigits: digits });
+const numbers = new Map();
+
+/** With at least and at most so many digits after the point. Formatters are kept: to make one takes longer than to use it. */
+export function decimals(value, most, least = 0) {
+  const key = `${least} ${most}`;
+  if (!numbers.has(key)) {
+    numbers.set(key, new Intl.NumberFormat(LOCALE, { minimumFractionDigits: least, maximumFractionDigits: most }));
+  }
+  return numbers.get(key).format(value);
 }
 
 export function number(value, digits = 0) {
-  return Number(value).toLocaleString(LOCALE, { maximumFractionDigits: digits }).replace("-", MINUS);
+  return decimals(Number(value), digits).replace("-", MINUS);
 }
 
 /** A change, with its sign: `+4.0 %`. */
 export function percent(value, { sign = false, digits = 1 } = {}) {
-  const shown = Math.abs(value).toLocaleString(LOCALE, {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  const shown = decimals(Math.abs(value), digits, digits);
   const before = value < 0 ? MINUS : sign && value > 0 ? "+" : "";
   return `${before}${shown}\u00a0%`;
 }
 
 function money(value, code, digits = 2) {
-  const shown = Math.abs(value).toLocaleString(LOCALE, {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  const shown = decimals(Math.abs(value), digits, digits);
   return `${code}\u00a0${value < 0 ? MINUS : ""}${shown}`;
 }
 

@@ -8,6 +8,9 @@ export const PAGES = [
   { name: "overview", path: "/", title: "Overview", needs: "consumption:read", load: () => import("./pages/overview.js") },
   { name: "consumption", path: "/consumption", title: "Consumption", needs: "consumption:read", load: () => import("./pages/consumption.js") },
   { name: "invoices", path: "/invoices", title: "Invoices", needs: "consumption:read", load: () => import("./pages/invoices.js") },
+  { name: "operations", path: "/operations", title: "Operations", needs: "usage:read", load: () => import("./pages/operations.js") },
+  { name: "quarantine", path: "/quarantine", title: "Quarantine", needs: "usage:read", load: () => import("./pages/quarantine.js") },
+  { name: "sign-in", path: "/sign-in", title: "Sign in", nav: false, load: () => import("./pages/sign-in.js") },
 ];
 
 /** The page of a path, with its parameters; `null` when there is none. */

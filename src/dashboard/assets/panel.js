@@ -1,18 +1,24 @@
 // A card that loads: a title, a body of its final height from the start, and what to say when there is nothing.
 
-import { fill, h, text, uid } from "./dom.js";
+import { fill, h, style, text, uid } from "./dom.js";
 import { icon } from "./icons.js";
 import { emptyState, failedState, skeleton } from "./states.js";
 
+/** Failures that may go away by themselves are asked again. */
+const PASSING = ["offline", "timeout", "busy", "server"];
+const AGAIN_AFTER_MS = 15_000;
+
 /**
- * `size` (`s`, `m`, `l`, `auto`) is the height that is kept free, `shape` what the skeleton looks like. Test id: `panel-<name>`.
+ * `size` (`s`, `m`, `l`, what `components.css` knows as `panel-…`, or pixels) is the height that is kept free, `shape` what the skeleton looks like. A `note` that comes later keeps
+ * its place by being a space. Test id: `panel-<name>`.
  */
-export function createPanel({ name, title, shape = "list", size = "m", actions = [] }) {
+export function createPanel({ name, title, note: said = "", shape = "list", size = "m", actions = [] }) {
   const heading = uid("panel");
-  const note = h("p", { class: "panel-note" });
+  const note = h("p", { class: "panel-note" }, said);
   const tools = h("div", { class: "panel-actions" }, actions);
   const notice = h("div", { class: "panel-notice", role: "status", hidden: true });
   const body = h("div", { class: `panel-body panel-${size}` }, skeleton(shape));
+  if (typeof size === "number") style(body, { "min-height": `${size}px` });
   const element = h(
     "section",
     { class: "card panel", "aria-labelledby": heading, "aria-busy": "true", dataset: { testid: `panel-${name}` } },
@@ -23,6 +29,7 @@ export function createPanel({ name, title, shape = "list", size = "m", actions =
   let turn = 0;
   let shown = null;
   let abort = null;
+  let retry = 0;
 
   function busy(is) {
     element.setAttribute("aria-busy", String(is));
@@ -49,6 +56,7 @@ export function createPanel({ name, title, shape = "list", size = "m", actions =
     async load(ask, draw) {
       turn += 1;
       const mine = turn;
+      clearTimeout(retry);
       abort?.abort();
       abort = new AbortController();
       busy(true);
@@ -65,6 +73,9 @@ export function createPanel({ name, title, shape = "list", size = "m", actions =
           : { title: "This cannot be shown", advice: "Reload the page; if it comes back, report it." };
         if (element.dataset.state === "data") panel.stale(told, again);
         else panel.fail(told, again);
+        if (PASSING.includes(told.kind)) {
+          retry = setTimeout(() => element.isConnected && mine === turn && again(), AGAIN_AFTER_MS);
+        }
       }
       if (mine === turn) busy(false);
     },
@@ -76,6 +87,7 @@ export function createPanel({ name, title, shape = "list", size = "m", actions =
     },
     dispose() {
       turn += 1;
+      clearTimeout(retry);
       abort?.abort();
     },
   };

@@ -116,5 +116,5 @@ export function createRouter({ root, contextOf, guard, onPage }) {
   });
   window.addEventListener("popstate", () => arrive());
 
-  return { navigate, start: () => arrive(), reload: () => show(location.pathname, false) };
+  return { navigate, start: () => arrive() };
 }

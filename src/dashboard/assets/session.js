@@ -24,7 +24,9 @@ async function ask(api) {
 
 /** Whether a permission such as `sims:read` is held; `*` and `sims:*` hold it too. */
 export function may(session, permission) {
-  if (!permission || session.mode === "open") return true;
+  if (!permission) return true;
+  // An open server without sessions does not tell what everybody may do.
+  if (session.mode === "open" && session.permissions.length === 0) return true;
   const all = `${permission.split(":")[0]}:*`;
   return session.permissions.some((held) => held === "*" || held === all || held === permission);
 }

@@ -11,6 +11,8 @@ const THEMES = [
   ["light", "sun", "light"],
   ["dark", "moon", "dark"],
 ];
+/** A year. */
+const THEME_SECONDS = 31_536_000;
 const CONNECTION = {
   connecting: "Connecting",
   live: "Live",
@@ -84,7 +86,8 @@ function foot(format) {
 /** A badge that says how figures arrive, and holds them when it is pressed. */
 function connection(live) {
   const word = h("span", { class: "connection-word" });
-  const age = h("span", { class: "connection-age", "aria-hidden": "true" });
+  const age = h("span", { class: "connection-age" });
+  const hint = h("span", { class: "visually-hidden" });
   const badge = h(
     "button",
     {
@@ -95,14 +98,16 @@ function connection(live) {
     },
     h("span", { class: "connection-dot", "aria-hidden": "true" }),
     word,
+    " ",
     age,
+    hint,
   );
   const tell = () => text(age, live.updatedAt ? `updated ${ago(live.updatedAt)}` : "");
   live.onState(({ state }) => {
     badge.dataset.state = state;
     text(word, CONNECTION[state]);
     const press = state === "paused" ? "Press to go on." : "Press to pause.";
-    badge.setAttribute("aria-label", `Live figures: ${CONNECTION[state]}. ${press}`);
+    text(hint, `. Live figures. ${press}`);
     badge.title = press;
     tell();
   });
@@ -124,11 +129,9 @@ function themeSwitch() {
     const [name] = THEMES[(now() + 1) % THEMES.length];
     if (name === "auto") delete root.dataset.theme;
     else root.dataset.theme = name;
-    try {
-      localStorage.setItem("simbridge-theme", name);
-    } catch {
-      // Storage is denied: the choice lasts as long as the page.
-    }
+    // `auto` is forgotten.
+    const age = name === "auto" ? 0 : THEME_SECONDS;
+    document.cookie = `simbridge_theme=${name}; path=/; max-age=${age}; SameSite=Strict`;
     tell();
   });
   tell();

@@ -1,10 +1,6 @@
-// Runs before the first paint, so that a chosen theme never flashes the other one.
+// Runs before the first paint, so that a chosen theme never flashes the other one. A cookie, because it is read at once, where
+// storage may have to be opened on disk first.
 (() => {
-  let chosen = null;
-  try {
-    chosen = localStorage.getItem("simbridge-theme");
-  } catch {
-    // Storage is denied: the system's preference counts.
-  }
-  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  const chosen = /(?:^|; )simbridge_theme=(light|dark)(?:;|$)/.exec(document.cookie);
+  if (chosen) document.documentElement.dataset.theme = chosen[1];
 })();

@@ -97,7 +97,7 @@ export async function rollingUp(api, format, signal) {
   const lag = status.rollup?.lagSeconds ?? 0;
   if (lag < 1) return null;
   const to = Date.now();
-  return { from: to - lag * 1000, to, text: `Still counting: the newest ${duration(lag)} are being rolled up.` };
+  return { from: to - lag * 1000, to, text: `Still counting: the newest ${duration(lag)} are not in yet.` };
 }
 
 /** Carriers as parts of a ring: the largest ones with a colour of their own. */

@@ -10,7 +10,7 @@ export function colourClass(index) {
 }
 
 /** 1, 2, 2.5 or 5 times a power of ten, not below `value`. */
-export function roundUp(value) {
+function roundUp(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= value * (1 - 1e-9));

@@ -1,6 +1,7 @@
 // Volume as bars, stacked when it is split, and cost as a line over the same periods.
 
 import { attributes, fill, h, onSize, svg, uid } from "../dom.js";
+import { decimals } from "../format.js";
 import { alongside, byteAxis, colourClass, stride } from "./scale.js";
 import { dataTable } from "./numbers.js";
 import { attachPointer } from "./pointer.js";
@@ -17,14 +18,14 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
   const hidden = new Set();
   const grid = svg("g", { class: "grid" });
   const bars = svg("g", { class: "bars" });
-  const line = svg("path", { class: "cost-line" });
+  const [halo, line, open] = ["cost-halo", "cost-line", "cost-line cost-open"].map((name) => svg("path", { class: name }));
   const dots = svg("g", { class: "cost-dots" });
   const band = svg("rect", { class: "hover-band", visibility: "hidden" });
   const cross = svg("line", { class: "crosshair", visibility: "hidden" });
   const selection = svg("rect", { class: "selection", visibility: "hidden" });
   const mark = svg("rect", { class: "rolling-mark", rx: 1.5, visibility: "hidden" });
   const xLabels = svg("g", { class: "axis" });
-  const canvas = svg("svg", { class: "time-canvas", "aria-hidden": "true" }, band, grid, bars, line, dots, mark, cross, selection, xLabels);
+  const canvas = svg("svg", { class: "time-canvas", "aria-hidden": "true" }, band, grid, bars, halo, line, open, dots, mark, cross, selection, xLabels);
   const help = uid("chart-help");
   const tooltip = h("div", { class: "tooltip", hidden: true });
   const plot = h(
@@ -178,7 +179,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
         const gap = below > 0 && from - to > 3 ? 1 : 0;
         const tall = Math.max(value > 0 ? 1 : 0, from - to - gap);
         attributes(rects[at], {
-          class: colourClass(series.colour),
+          class: point.unfinished ? `${colourClass(series.colour)} unfinished` : colourClass(series.colour),
           x: round(x(index) - bar / 2),
           y: round(from - gap - tall),
           width: round(bar),
@@ -194,14 +195,17 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
   function drawLine() {
     const { cost, points, x, y } = frame;
     const visible = !hidden.has("cost") && points.length > 0;
-    const path = visible
-      ? points.map((point, index) => `${index ? "L" : "M"}${round(x(index))} ${round(y(point.cost / cost.top))}`).join("")
-      : "";
-    attributes(line, { d: path || "M0 0", visibility: path ? "visible" : "hidden" });
-    const few = visible && points.length <= 31;
+    const spots = visible ? points.map((point, index) => [round(x(index)), round(y(point.cost / cost.top))]) : [];
+    const path = (some) => (some.length > 1 ? `M${some.map((spot) => spot.join(" ")).join("L")}` : "M0 0");
+    // What leads to a period that is not over says nothing of its end.
+    const over = points.findIndex((point) => point.unfinished);
+    const closed = over < 0 ? spots : spots.slice(0, over);
+    for (const drawn of [halo, line]) attributes(drawn, { d: path(closed) });
+    attributes(open, { d: over > 0 ? path(spots.slice(over - 1)) : "M0 0" });
+    const few = visible && frame.slot >= 14;
     fill(
       dots,
-      few ? points.map((point, index) => svg("circle", { cx: round(x(index)), cy: round(y(point.cost / cost.top)), r: 2.5 })) : [],
+      few ? spots.map(([cx, cy]) => svg("circle", { cx, cy, r: 2.5 })) : [],
     );
   }
 
@@ -236,7 +240,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
         row(split ? "tooltip-total" : colourClass(0), split ? "Total" : "Data", format.bytes(point.bytes), point.exact),
         row("legend-cost", "Cost", format.money(point.cost)),
         row("tooltip-plain", "SIMs", format.number(point.sims)),
-        isNewest ? h("p", { class: "tooltip-note" }, data.rolling.text) : null,
+        point.unfinished ? h("p", { class: "tooltip-note" }, "Not over yet.", isNewest ? ` ${data.rolling.text}` : "") : null,
       ],
       words: `${data.labels.long(point)}: ${format.bytes(point.bytes)}, ${format.money(point.cost)}, ${format.number(point.sims)} SIMs`,
     };
@@ -245,10 +249,12 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
   return {
     element,
     update(next) {
+      const now = Date.now();
       const points = next.points.map((point) => ({
         ...point,
         startMs: Date.parse(point.start),
         endMs: Date.parse(point.end),
+        unfinished: Date.parse(point.end) > now,
       }));
       data = { ...next, points };
       for (const id of [...hidden]) {
@@ -258,12 +264,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
       draw();
       fill(numbers, dataTable({ title, data, format }));
     },
-    /** Moves the mark alone. */
-    roll(rolling) {
-      if (!data || !frame) return;
-      data.rolling = rolling;
-      drawMark();
-    },
+    focus: () => plot.focus({ preventScroll: true }),
     dispose() {
       stopWatching();
       pointer.dispose();
@@ -272,10 +273,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
 }
 
 function axisMoney(value, step) {
-  return value.toLocaleString("en-GB", {
-    minimumFractionDigits: step < 1 && value > 0 ? 2 : 0,
-    maximumFractionDigits: step < 0.01 ? 4 : 2,
-  });
+  return decimals(value, step < 0.01 ? 4 : 2, step < 1 && value > 0 ? 2 : 0);
 }
 
 function round(value) {

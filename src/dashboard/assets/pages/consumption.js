@@ -66,7 +66,11 @@ export async function show(root, context) {
       if (last - first + 1 >= points.length) return;
       setQuery({ zoom: zoomTo(points[first], points[last], range, format), by: null, page: null });
     },
-    undo: () => setQuery({ zoom: null, by: null, page: null }),
+    undo: () => {
+      setQuery({ zoom: null, by: null, page: null });
+      // The button is gone now.
+      page.panels.trends.focus();
+    },
   });
   update();
   const stopQuery = onQuery(() => update());
@@ -158,7 +162,11 @@ function createControls({ api, format, setQuery }, onUndo) {
     ask: () => askNetworks(api, format, now.range),
     onChosen: (network) => setQuery({ network, page: null }),
   });
-  const clear = h("button", { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: () => setQuery({ sim: null, network: null, page: null }) }, icon("close", 14), "Clear filters");
+  const clear = h("button", { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: clearFilters }, icon("close", 14), "Clear filters");
+  function clearFilters() {
+    setQuery({ sim: null, network: null, page: null });
+    sims.element.querySelector("button").focus();
+  }
   const by = createSegment({ name: "granularity", label: "Length of a period", choices: GRANULARITIES, onChosen: (name) => setQuery({ by: name, page: null }) });
   const split = createSegment({
     name: "split",

@@ -18,7 +18,7 @@ const STATUSES = [
 
 export async function show(root, context) {
   const { api, format, setQuery, onQuery } = context;
-  const panel = createPanel({ name: "invoices", title: "By month and carrier", shape: "table", size: "l" });
+  const panel = createPanel({ name: "invoices", title: "By month and carrier", note: "\u00a0", shape: "table", size: "table" });
   const status = createSegment({
     name: "status",
     label: "Status",
@@ -50,7 +50,7 @@ export async function show(root, context) {
 
   function draw({ data, pagination }, chosen, page) {
     if (pagination.total === 0) {
-      panel.note("");
+      panel.note("\u00a0");
       if (chosen) panel.empty("No invoice has this status", "Choose another one.");
       else panel.empty("There is no invoice yet", "The first ones are made when a month with usage is over.");
       return;

@@ -19,7 +19,11 @@ export async function show(root, context) {
   const period = h("p", { class: "page-note", dataset: { testid: "period" } });
   const figures = createFigures(context, period);
   const strip = createStrip(format);
-  const trends = createTrendsPanel(context, { name: "last-day", title: "Last 24 hours" });
+  const trends = createTrendsPanel(context, {
+    name: "last-day",
+    title: "Last 24 hours",
+    nothing: ["No usage in the last 24 hours", "Records that devices publish show here within a minute of their commit."],
+  });
   const carriers = createCarriersPanel(context, { narrow: true });
   const regions = createRegionsPanel(context);
   const invoices = createNewestInvoices(context);
@@ -177,7 +181,8 @@ function directions(points, format) {
 
 /** What is pushed, as it comes. */
 function createStrip(format) {
-  const gigabytes = (value) => format.bytes(value * 2 ** 30);
+  // They come in hundredths of a GB: a smaller unit would tell more than is known.
+  const gigabytes = (value) => (value < 1 ? `${format.number(value, 2)}\u00a0GB` : format.bytes(value * 2 ** 30));
   const count = (value) => format.number(Math.round(value));
   const items = [
     ["today_data_usage", "Today", gigabytes],

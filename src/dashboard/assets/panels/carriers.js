@@ -9,7 +9,7 @@ import { carrierColours, exact } from "../usage.js";
 
 /** With `narrow`, the list is below the ring and has fewer columns. */
 export function createCarriersPanel({ api, format }, { narrow = false, state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: "m" });
+  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: narrow ? "ring-above" : "ring" });
   let colours = new Map();
   const donut = createDonut({ name: "carriers", title: "Data by carrier", onPoint: pointAt });
   const table = createTable({

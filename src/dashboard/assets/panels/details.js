@@ -4,6 +4,7 @@ import { h } from "../dom.js";
 import { days } from "../format.js";
 import { icon } from "../icons.js";
 import { networkNames } from "../networks.js";
+import { pageOf } from "../pages.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
 import { exact } from "../usage.js";
@@ -11,9 +12,9 @@ import { exact } from "../usage.js";
 const PERIODS = { daily: "Day", weekly: "Week of", monthly: "Month" };
 
 export function createDetailsPanel({ api, format, may }, { state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "details", title: "Usage details", shape: "table", size: "l" });
+  const panel = createPanel({ name: "details", title: "Usage details", note: "\u00a0", shape: "table", size: "table" });
   const csv = h("a", { class: "button", download: "usage-details.csv", dataset: { testid: "csv-details" } }, icon("download", 16), "CSV");
-  const linked = may("sims:read");
+  const linked = may("sims:read") && pageOf("/sims/1") !== null;
   let names = new Map();
 
   const periodOf = (row) => row.day ?? row.month ?? row.year;

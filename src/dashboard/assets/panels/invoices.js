@@ -13,7 +13,7 @@ export function statusBadge(status) {
 
 export function createNewestInvoices({ api, format }) {
   const all = h("a", { class: "panel-link", href: "/invoices" }, "All invoices");
-  const panel = createPanel({ name: "invoices", title: "Newest invoices", shape: "list", size: "m", actions: [all] });
+  const panel = createPanel({ name: "invoices", title: "Newest invoices", shape: "list", size: "rows", actions: [all] });
   const list = h("ul", { class: "rows" });
 
   function row(invoice) {

@@ -6,8 +6,10 @@ import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
 import { exact } from "../usage.js";
 
-export function createRegionsPanel({ api, format }, { narrow = false, state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "regions", title: "Regional usage", shape: "map", size: "m" });
+const NOTE = "SIMs whose place is in the inventory.";
+
+export function createRegionsPanel({ api, format }, { state = {}, onState = () => {} } = {}) {
+  const panel = createPanel({ name: "regions", title: "Regional usage", note: NOTE, shape: "map", size: "map" });
   const map = createRegionMap({ name: "regions", title: "Data by place", format, onPoint: pointAt });
   const table = createTable({
     name: "regions",
@@ -17,13 +19,13 @@ export function createRegionsPanel({ api, format }, { narrow = false, state = {}
       { key: "data", title: "Data", numeric: true, value: (row) => row.bytes, cell: (row) => format.bytes(row.bytes), data: (row) => ({ bytes: exact(row) }) },
       { key: "sims", title: "SIMs", numeric: true, value: (row) => row.deviceCount, cell: (row) => format.number(row.deviceCount), data: (row) => ({ sims: row.deviceCount }) },
     ],
-    pageSize: narrow ? 5 : 7,
+    pageSize: 7,
     state: { sort: "-data", ...state },
     onState,
     rowData: (row) => ({ place: row.id }),
     onPoint: (row) => map.point(row?.id ?? null),
   });
-  const content = h("div", { class: `places${narrow ? " places-narrow" : ""}` }, map.element, table.element);
+  const content = h("div", { class: "places" }, map.element, table.element);
 
   function pointAt(id) {
     map.point(id);
@@ -36,7 +38,7 @@ export function createRegionsPanel({ api, format }, { narrow = false, state = {}
       panel.empty("No place is known", "SIMs with coordinates in the inventory are shown here once they use data.");
       return;
     }
-    panel.note(answer.truncated ? "The 1,000 largest places." : "SIMs whose place is in the inventory.");
+    panel.note(answer.truncated ? "The 1,000 largest places." : NOTE);
     panel.show(content);
     map.update(answer.data.map((row) => ({ ...row, devices: row.deviceCount })));
     table.update(answer.data);

@@ -5,9 +5,13 @@ import { createTimeChart } from "../charts/time.js";
 import { createPanel } from "../panel.js";
 import { chartOf, labelsOf, rollingUp } from "../usage.js";
 
-/** `ask` is the query of `/api/consumption/trends`; `keep(point)` leaves points out, for a zoom into hours. */
-export function createTrendsPanel({ api, format }, { name = "trends", title, onZoom = null, actions = [], height = 280 }) {
-  const panel = createPanel({ name, title, shape: "chart", size: "m", actions });
+/** Legend, line below and padding. */
+const AROUND_PX = 86;
+const NOTHING = ["Nothing was used in this range", "Choose another range, or fewer filters."];
+
+/** `nothing` is a title and an advice for when there is no usage. */
+export function createTrendsPanel({ api, format }, { name = "trends", title, onZoom = null, actions = [], height = 280, nothing = NOTHING }) {
+  const panel = createPanel({ name, title, shape: "chart", size: height + AROUND_PX, actions });
   const chart = createTimeChart({ name, title, format, onZoom, height });
   const foot = h("p", { class: "chart-foot" });
   const content = h("div", { class: "trend-content" }, chart.element, foot);
@@ -17,7 +21,7 @@ export function createTrendsPanel({ api, format }, { name = "trends", title, onZ
     const { points: all, series } = chartOf(answer);
     points = keep ? all.filter(keep) : all;
     if (points.every((point) => point.bytes === 0 && point.cost === 0)) {
-      panel.empty("Nothing was used in this range", "Choose another range, or fewer filters.");
+      panel.empty(...nothing);
       return;
     }
     const granularity = answer.granularity === "24h" ? "hourly" : answer.granularity;
@@ -38,6 +42,8 @@ export function createTrendsPanel({ api, format }, { name = "trends", title, onZ
     element: panel.element,
     /** What is shown, for whoever zooms. */
     points: () => points,
+    focus: chart.focus,
+    /** The query of `/api/consumption/trends`; `keep(point)` leaves points out, for a zoom into hours. */
     load(query, { keep = null } = {}) {
       return panel.load(
         (signal) =>
