@@ -23,7 +23,7 @@ static CHOICES: Statement = statement!("sim_choices", INT4, INT8);
 /// Which SIMs; what is empty matches all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SimFilter {
-    /// Occurs in the ICCID, IMSI, MSISDN or device name, in any case.
+    /// Occurs in the ICCID, IMSI, MSISDN or device name; a to z in any case.
     pub(crate) search: String,
     pub(crate) statuses: Vec<String>,
     /// Names.

@@ -173,7 +173,7 @@ struct NamedCount {
 
 /// SIMs with what they used of their limit in the current cycle: searched, filtered, sorted, page by page
 #[utoipa::path(get, path = "/api/v1/sims", tag = "SIMs", security(("bearer" = ["sims:read"]), ("apiKey" = ["sims:read"])),
-    params(("search" = Option<String>, Query, description = "Occurs in the ICCID, IMSI, MSISDN or device name, in any case; 100 characters at most"),
+    params(("search" = Option<String>, Query, description = "Occurs in the ICCID, IMSI, MSISDN or device name, a to z in any case; 100 characters at most"),
            ("status" = Option<Vec<String>>, Query, description = "One of these, repeated"),
            ("carrier" = Option<Vec<String>>, Query, description = "Names, repeated"),
            ("sort" = Option<String>, Query, description = "iccid (the default), msisdn, deviceName, status, carrier, ratePlan, usedBytes or percentOfLimit; with - before it from the last to the first. SIMs without a value come last"),

@@ -7,7 +7,7 @@ WITH matching AS (
     LEFT JOIN carriers c ON c.id = s.carrier_id
     LEFT JOIN rate_plans p ON p.id = s.rate_plan_id
     WHERE s.tenant_id = /* tenant */ $1
-      AND (/* search */ $2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name)), lower($2)) > 0)
+      AND (/* search */ $2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name) COLLATE "C"), lower($2 COLLATE "C")) > 0)
       AND (cardinality(/* statuses */ $3::text[]) = 0 OR s.status = ANY ($3))
       AND (cardinality(/* carriers */ $4::text[]) = 0 OR c.name = ANY ($4))
 )

@@ -4,7 +4,7 @@ WITH named AS (
 )
 (SELECT s.iccid FROM provisioned_sims s CROSS JOIN named
  WHERE s.tenant_id = /* tenant */ $1 AND NOT /* descending */ $5
-   AND (/* search */ $2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name)), lower($2)) > 0)
+   AND (/* search */ $2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name) COLLATE "C"), lower($2 COLLATE "C")) > 0)
    AND (cardinality(/* statuses */ $3::text[]) = 0 OR s.status = ANY ($3))
    AND (cardinality($4) = 0 OR s.carrier_id = ANY (named.ids))
    AND s.iccid > /* after */ $6
@@ -12,7 +12,7 @@ WITH named AS (
 UNION ALL
 (SELECT s.iccid FROM provisioned_sims s CROSS JOIN named
  WHERE s.tenant_id = $1 AND $5
-   AND ($2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name)), lower($2)) > 0)
+   AND ($2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name) COLLATE "C"), lower($2 COLLATE "C")) > 0)
    AND (cardinality($3) = 0 OR s.status = ANY ($3))
    AND (cardinality($4) = 0 OR s.carrier_id = ANY (named.ids))
  ORDER BY s.iccid DESC LIMIT $7 OFFSET $8)
