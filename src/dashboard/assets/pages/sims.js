@@ -113,6 +113,7 @@ function createFilters({ api, format, setQuery }) {
 }
 
 function columns(format) {
+  const of = (row) => (row.dataLimitBytes > 0 ? `of ${format.bytes(row.dataLimitBytes)}` : "");
   const two = (first, second) => [h("span", { class: "cell-main" }, first ?? "\u2013"), h("span", { class: "cell-soft" }, second ?? "")];
   return [
     {
@@ -133,10 +134,11 @@ function columns(format) {
     {
       key: "usedBytes",
       title: "Used",
+      hide: "narrow",
       sortable: true,
       numeric: true,
       value: (row) => row.usedBytes,
-      cell: (row) => [h("span", { class: "cell-main" }, format.bytes(row.usedBytes)), h("span", { class: "cell-soft" }, row.dataLimitBytes > 0 ? `of ${format.bytes(row.dataLimitBytes)}` : "")],
+      cell: (row) => [h("span", { class: "cell-main" }, format.bytes(row.usedBytes)), h("span", { class: "cell-soft" }, of(row))],
       data: (row) => ({ bytes: row.usedBytesExact ?? row.usedBytes }),
     },
     {
@@ -145,7 +147,10 @@ function columns(format) {
       sortable: true,
       numeric: true,
       value: (row) => row.percentOfLimit,
-      cell: (row) => progressBar({ used: row.usedBytesExact ?? row.usedBytes, limit: row.dataLimitBytesExact ?? row.dataLimitBytes, label: `Usage of ${row.iccid}` }),
+      cell: (row) => [
+        progressBar({ used: row.usedBytesExact ?? row.usedBytes, limit: row.dataLimitBytesExact ?? row.dataLimitBytes, label: `Usage of ${row.iccid}` }),
+        h("span", { class: "cell-soft narrow-only" }, `${format.bytes(row.usedBytes)} ${of(row)}`),
+      ],
     },
     {
       key: "last",
