@@ -100,9 +100,15 @@ function failureOf(response, answer) {
     case 429:
       return make("busy", "Too many requests", `Wait ${seconds(response)} and try again.`);
     case 503:
-      return make("busy", "This cannot be answered at the moment", `The database may be away. Try again in ${seconds(response)}.`);
+      return make(
+        "busy",
+        "This cannot be answered at the moment",
+        `The database may be away. Try again in ${seconds(response)}.`,
+      );
     default: {
-      const advice = requestId ? `It is in the server's log under ${requestId}.` : "Look into the server's log.";
+      const advice = requestId
+        ? `It is in the server's log under ${requestId}.`
+        : "Look into the server's log.";
       return make("server", "Something went wrong on the server", advice);
     }
   }

@@ -4,7 +4,7 @@ import { createApi } from "./api.js";
 import { fill, h } from "./dom.js";
 import { createFormat } from "./format.js";
 import { createLive } from "./live.js";
-import { pageOf } from "./pages.js";
+import { PAGES, pageOf } from "./pages.js";
 import { createRouter } from "./router.js";
 import { may, mayLook, readSession } from "./session.js";
 import { createShell } from "./shell.js";
@@ -63,9 +63,12 @@ function instead(page, session) {
   const home = h("a", { class: "button", href: "/" }, "To the overview");
   if (!page) return emptyState("There is no such page", "Check the address.", home);
   if (page.path === SIGN_IN) return null;
-  if (!mayLook(session)) return emptyState("You are not signed in", "Sign in with an API key to see figures.");
+  if (!mayLook(session))
+    return emptyState("You are not signed in", "Sign in with an API key to see figures.");
   if (may(session, page.needs)) return null;
-  return emptyState("Your key may not see this page", `It needs the permission ${page.needs}.`);
+  const other = PAGES.find(({ nav, path, needs }) => nav !== false && !path.includes("{") && may(session, needs));
+  const link = other && h("a", { class: "button", href: other.path }, `To ${other.title}`);
+  return emptyState("Your key may not see this page", `It needs the permission ${page.needs}.`, link);
 }
 
 start();

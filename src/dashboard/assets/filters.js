@@ -19,7 +19,18 @@ export function createRangePicker({ format, onRange }) {
     };
     const presets = PRESETS.map(({ id, title }) => {
       const chosen = now.preset?.id === id && !now.zoomed;
-      return h("button", { class: "choice", type: "button", "aria-pressed": String(chosen), dataset: { range: id }, onclick: () => choose(id) }, title, chosen && h("small", {}, icon("check", 16)));
+      return h(
+        "button",
+        {
+          class: "choice",
+          type: "button",
+          "aria-pressed": String(chosen),
+          dataset: { range: id },
+          onclick: () => choose(id),
+        },
+        title,
+        chosen && h("small", {}, icon("check", 16)),
+      );
     });
     const fault = h("p", { class: "popover-error", role: "alert", hidden: true });
     const day = (name, label, value) =>
@@ -44,7 +55,11 @@ export function createRangePicker({ format, onRange }) {
       fault,
       h("button", { class: "button button-primary", type: "submit" }, "Show these days"),
     );
-    return [h("div", { class: "popover-list" }, presets), form, h("p", { class: "popover-foot" }, `Days in ${format.timeZone}`)];
+    return [
+      h("div", { class: "popover-list" }, presets),
+      form,
+      h("p", { class: "popover-foot" }, `Days in ${format.timeZone}`),
+    ];
   }
 
   return {
@@ -83,7 +98,14 @@ export function createChoicePicker({ name, title, one, many, ask, onChosen, atMo
       count,
       h("button", { class: "link-button", type: "button", onclick: () => change([]) }, "Clear"),
     );
-    const search = h("input", { id, type: "search", placeholder: `Search ${many}`, autocomplete: "off", spellcheck: "false", oninput: debounced(() => draw(), 80) });
+    const search = h("input", {
+      id,
+      type: "search",
+      placeholder: `Search ${many}`,
+      autocomplete: "off",
+      spellcheck: "false",
+      oninput: debounced(() => draw(), 80),
+    });
 
     function change(next) {
       chosen = next;
@@ -99,8 +121,15 @@ export function createChoicePicker({ name, title, one, many, ask, onChosen, atMo
       const extra = chosen.filter((value) => !known.some((choice) => choice.id === value));
       const all = [...extra.map((value) => ({ id: value, name: value })), ...known];
       const found = all.filter(fits).sort((a, b) => chosen.includes(b.id) - chosen.includes(a.id));
-      fill(list, found.slice(0, CHOICES_SHOWN).map(choice), found.length === 0 && h("p", { class: "popover-foot" }, "Nothing matches."));
-      const more = found.length > CHOICES_SHOWN ? `${CHOICES_SHOWN} of ${found.length} shown` : `${found.length} ${found.length === 1 ? one : many}`;
+      fill(
+        list,
+        found.slice(0, CHOICES_SHOWN).map(choice),
+        found.length === 0 && h("p", { class: "popover-foot" }, "Nothing matches."),
+      );
+      const more =
+        found.length > CHOICES_SHOWN
+          ? `${CHOICES_SHOWN} of ${found.length} shown`
+          : `${found.length} ${found.length === 1 ? one : many}`;
       count.textContent = more;
     }
 
@@ -121,8 +150,20 @@ export function createChoicePicker({ name, title, one, many, ask, onChosen, atMo
     }
 
     fill(list, h("p", { class: "popover-foot" }, "Loading…"));
-    load().then(draw, (failure) => fill(list, h("p", { class: "popover-error", role: "alert" }, `${failure.title}. ${failure.advice}`)));
-    return [h("div", { class: "search" }, h("label", { class: "visually-hidden", for: id }, `Search ${many}`), icon("search", 16), search), list, foot];
+    load().then(draw, (failure) =>
+      fill(list, h("p", { class: "popover-error", role: "alert" }, `${failure.title}. ${failure.advice}`)),
+    );
+    return [
+      h(
+        "div",
+        { class: "search" },
+        h("label", { class: "visually-hidden", for: id }, `Search ${many}`),
+        icon("search", 16),
+        search,
+      ),
+      list,
+      foot,
+    ];
   }
 
   async function load() {
@@ -145,9 +186,17 @@ export function createChoicePicker({ name, title, one, many, ask, onChosen, atMo
 /** A few exclusive choices: `[id, label]`. Test id: `filter-<name>`. */
 export function createSegment({ name, label, choices, onChosen }) {
   const buttons = choices.map(([id, title]) =>
-    h("button", { type: "button", "aria-pressed": "false", dataset: { choice: id }, onclick: () => onChosen(id) }, title),
+    h(
+      "button",
+      { type: "button", "aria-pressed": "false", dataset: { choice: id }, onclick: () => onChosen(id) },
+      title,
+    ),
   );
-  const element = h("div", { class: "segment", role: "group", "aria-label": label, dataset: { testid: `filter-${name}` } }, buttons);
+  const element = h(
+    "div",
+    { class: "segment", role: "group", "aria-label": label, dataset: { testid: `filter-${name}` } },
+    buttons,
+  );
   return {
     element,
     show(chosen, allowed = null) {

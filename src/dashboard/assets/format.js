@@ -27,6 +27,8 @@ export function createFormat({ timeZone = "UTC", currency = "CHF" } = {}) {
     days,
     dayRange,
     money: (value, code = currency) => money(value, code),
+    /** Without the hundredths of millions: for large type. */
+    moneyShort: (value) => money(value, currency, Math.abs(value) >= 1e6 ? 0 : 2),
     /** `21 Nov 2026` */
     date: (value) => date({ day: "numeric", month: "short", year: "numeric" }).format(moment(value)),
     /** `21 Nov` */

@@ -7,6 +7,8 @@ const POLL_EVERY_MS = 5_000;
 const SILENT_MS = 20_000;
 const RETRY_FIRST_MS = 5_000;
 const RETRY_AT_MOST_MS = 60_000;
+/** A page that nobody sees lets its stream go after so long: browsers open only a few connections to a server, for all tabs. */
+const HIDDEN_MS = 30_000;
 
 /**
  * `state` is `connecting`, `live`, `polling`, `offline` or `paused`. Listeners get `(figures)`, watchers of the state
@@ -18,6 +20,7 @@ export function createLive(api) {
   let [state, updatedAt, latest] = ["paused", null, null];
   let [source, pollTimer, retryTimer, silence] = [null, 0, 0, 0];
   let retryMs = RETRY_FIRST_MS;
+  let [asleep, sleepTimer] = [false, 0];
 
   function setState(next) {
     state = next;
@@ -63,7 +66,7 @@ export function createLive(api) {
 
   /** The stream broke or never opened: ask instead, and try the stream again later and later. */
   function lost() {
-    if (state === "paused") return;
+    if (state === "paused" || asleep) return;
     closeStream();
     if (!pollTimer) {
       pollTimer = setInterval(poll, POLL_EVERY_MS);
@@ -96,6 +99,24 @@ export function createLive(api) {
     setState("connecting");
     listen();
   }
+
+  function seen() {
+    clearTimeout(sleepTimer);
+    if (document.hidden) {
+      sleepTimer = setTimeout(() => {
+        if (state === "paused") return;
+        asleep = true;
+        closeStream();
+        stopPolling();
+      }, HIDDEN_MS);
+    } else if (asleep) {
+      asleep = false;
+      if (state === "paused") return;
+      setState("connecting");
+      listen();
+    }
+  }
+  document.addEventListener("visibilitychange", seen);
 
   function stop() {
     closeStream();

@@ -2,7 +2,7 @@
 
 /**
  * `path` may hold one `{name}`, which becomes `context.params.name`. `needs` is a permission. `nav: false` keeps a page out of the
- * navigation; `bare: true` shows it without navigation.
+ * navigation.
  */
 export const PAGES = [
   { name: "overview", path: "/", title: "Overview", needs: "consumption:read", load: () => import("./pages/overview.js") },

@@ -21,7 +21,12 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
   if (typeof size === "number") style(body, { "min-height": `${size}px` });
   const element = h(
     "section",
-    { class: "card panel", "aria-labelledby": heading, "aria-busy": "true", dataset: { testid: `panel-${name}` } },
+    {
+      class: "card panel",
+      "aria-labelledby": heading,
+      "aria-busy": "true",
+      dataset: { testid: `panel-${name}` },
+    },
     h("header", { class: "panel-head" }, h("div", {}, h("h2", { id: heading }, title), note), tools),
     notice,
     body,

@@ -10,13 +10,28 @@ export function createPopover({ name, label, picture, open }) {
   const count = h("span", { class: "count", hidden: true });
   const button = h(
     "button",
-    { class: "button", type: "button", "aria-expanded": "false", "aria-controls": id, "aria-haspopup": "dialog", dataset: { testid: `filter-${name}` }, onclick: () => (panel.hidden ? show() : hide()) },
+    {
+      class: "button",
+      type: "button",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      "aria-haspopup": "dialog",
+      dataset: { testid: `filter-${name}` },
+      onclick: () => (panel.hidden ? show() : hide()),
+    },
     icon(picture, 16),
     words,
     count,
     icon("chevron", 14),
   );
-  const panel = h("div", { id, class: "popover", role: "dialog", "aria-label": label, tabindex: -1, hidden: true });
+  const panel = h("div", {
+    id,
+    class: "popover",
+    role: "dialog",
+    "aria-label": label,
+    tabindex: -1,
+    hidden: true,
+  });
   const element = h("div", { class: "popover-anchor" }, button, panel);
 
   function show() {

@@ -19,7 +19,12 @@ export const PRESETS = [
   { id: "30d", title: "Last 30 days", from: (today) => addDays(today, -29) },
   { id: "12w", title: "Last 12 weeks", from: (today) => addDays(weekStart(today), -77), by: "weekly" },
   { id: "month", title: "This month", from: (today) => monthStart(today) },
-  { id: "last-month", title: "Last month", from: (today) => addMonths(monthStart(today), -1), to: (today) => addDays(monthStart(today), -1) },
+  {
+    id: "last-month",
+    title: "Last month",
+    from: (today) => addMonths(monthStart(today), -1),
+    to: (today) => addDays(monthStart(today), -1),
+  },
   { id: "6m", title: "Last 6 months", from: (today) => addMonths(monthStart(today), -5), by: "monthly" },
   { id: "12m", title: "Last 12 months", from: (today) => addMonths(monthStart(today), -11), by: "monthly" },
 ];
@@ -41,7 +46,7 @@ export function readRange(query, format, now = Date.now()) {
   );
   const wished = query.get("by");
   const by = allowed.includes(wished) ? wished : range.by;
-  return { ...range, by: allowed.includes(by) ? by : allowed[0] ?? "monthly", allowed, today };
+  return { ...range, by: allowed.includes(by) ? by : (allowed[0] ?? "monthly"), allowed, today };
 }
 
 function baseRange(query, today) {
@@ -49,10 +54,11 @@ function baseRange(query, today) {
   if (isDay(from) && isDay(to) && from <= to) {
     return { preset: null, from, to, by: usualGranularity({ from, to }), trailing: false };
   }
-  const preset = PRESETS.find(({ id }) => id === query.get("range")) ?? PRESETS.find(({ id }) => id === USUAL);
+  const preset =
+    PRESETS.find(({ id }) => id === query.get("range")) ?? PRESETS.find(({ id }) => id === USUAL);
   const range = { from: preset.from(today), to: preset.to?.(today) ?? today };
   const trailing = preset.id === "24h";
-  return { ...range, preset, trailing, by: trailing ? "hourly" : preset.by ?? usualGranularity(range) };
+  return { ...range, preset, trailing, by: trailing ? "hourly" : (preset.by ?? usualGranularity(range)) };
 }
 
 /** `2026-11-03..2026-11-05`, or moments within days. */

@@ -84,7 +84,11 @@ export function createRouter({ root, contextOf, guard, onPage }) {
       if (mine !== turn) return;
       if (!error.kind) console.error(error);
       const failure = error.kind ? error : { title: "This page cannot be shown", advice: "Reload it." };
-      settle(failedState(failure, () => show(pathname, false)), found, fresh);
+      settle(
+        failedState(failure, () => show(pathname, false)),
+        found,
+        fresh,
+      );
     }
 
     function onQuery(listener) {

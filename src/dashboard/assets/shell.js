@@ -27,7 +27,17 @@ export function createShell({ session, live, format, signOut }) {
   const bar = h("header", { class: "topbar" }, brand());
   const showable = mayLook(session);
   if (showable) {
-    bar.append(navigation(session, links), h("div", { class: "topbar-tools" }, place(session, format), connection(live), themeSwitch(), leave(session, signOut)));
+    bar.append(
+      navigation(session, links),
+      h(
+        "div",
+        { class: "topbar-tools" },
+        place(session, format),
+        may(session, "consumption:read") && connection(live),
+        themeSwitch(),
+        leave(session, signOut),
+      ),
+    );
   } else {
     bar.append(h("div", { class: "topbar-tools" }, themeSwitch()));
   }
@@ -46,11 +56,18 @@ export function createShell({ session, live, format, signOut }) {
 
 function brand() {
   const mark = h("img", { src: "/assets/icon.svg", alt: "", width: 28, height: 28 });
-  return h("a", { class: "brand", href: "/", "aria-label": "simbridge, overview" }, mark, h("span", {}, "simbridge"));
+  return h(
+    "a",
+    { class: "brand", href: "/", "aria-label": "simbridge, overview" },
+    mark,
+    h("span", {}, "simbridge"),
+  );
 }
 
 function navigation(session, links) {
-  const shown = PAGES.filter((page) => page.nav !== false && !page.path.includes("{") && may(session, page.needs));
+  const shown = PAGES.filter(
+    (page) => page.nav !== false && !page.path.includes("{") && may(session, page.needs),
+  );
   const items = shown.map((page) => {
     const link = h(
       "a",
@@ -78,7 +95,12 @@ function place(session, format) {
 /** Also said where the top bar has no room for it. */
 function foot(format) {
   return [
-    format && h("p", {}, `Days and times in ${format.timeZone} (${format.zoneOffset()}), costs in ${format.currency}. 1 GB = 2³⁰ bytes.`),
+    format &&
+      h(
+        "p",
+        {},
+        `Days and times in ${format.timeZone} (${format.zoneOffset()}), costs in ${format.currency}. 1 GB = 2³⁰ bytes.`,
+      ),
     h("p", {}, h("a", { href: "/docs" }, "HTTP API")),
   ];
 }
@@ -87,6 +109,7 @@ function foot(format) {
 function connection(live) {
   const word = h("span", { class: "connection-word" });
   const age = h("span", { class: "connection-age" });
+  const short = h("span", { class: "connection-short" });
   const hint = h("span", { class: "visually-hidden" });
   const badge = h(
     "button",
@@ -100,9 +123,14 @@ function connection(live) {
     word,
     " ",
     age,
+    short,
     hint,
   );
-  const tell = () => text(age, live.updatedAt ? `updated ${ago(live.updatedAt)}` : "");
+  const tell = () => {
+    const told = live.updatedAt ? ago(live.updatedAt) : "";
+    text(age, told && `updated ${told}`);
+    text(short, told.replace("just ", ""));
+  };
   live.onState(({ state }) => {
     badge.dataset.state = state;
     text(word, CONNECTION[state]);
@@ -118,7 +146,11 @@ function connection(live) {
 function themeSwitch() {
   const root = document.documentElement;
   const button = h("button", { class: "icon-button", type: "button", dataset: { testid: "theme" } });
-  const now = () => Math.max(0, THEMES.findIndex(([name]) => name === (root.dataset.theme ?? "auto")));
+  const now = () =>
+    Math.max(
+      0,
+      THEMES.findIndex(([name]) => name === (root.dataset.theme ?? "auto")),
+    );
   const tell = () => {
     const [, picture, words] = THEMES[now()];
     fill(button, icon(picture));
@@ -143,7 +175,14 @@ function leave(session, signOut) {
   const name = session.keyName ? `Sign out ${session.keyName}` : "Sign out";
   return h(
     "button",
-    { class: "icon-button", type: "button", "aria-label": name, title: name, dataset: { testid: "sign-out" }, onclick: signOut },
+    {
+      class: "icon-button",
+      type: "button",
+      "aria-label": name,
+      title: name,
+      dataset: { testid: "sign-out" },
+      onclick: signOut,
+    },
     icon("out"),
   );
 }

@@ -10,7 +10,10 @@ export function skeleton(shape) {
     chart: () => block("bone-bar", 14),
     list: () => block("bone-line", 5),
     table: () => block("bone-row", 8),
-    donut: () => [h("span", { class: "bone bone-ring" }), h("span", { class: "bone-lines" }, block("bone-line", 4))],
+    donut: () => [
+      h("span", { class: "bone bone-ring" }),
+      h("span", { class: "bone-lines" }, block("bone-line", 4)),
+    ],
     map: () => block("bone-field", 1),
   };
   return h("div", { class: `skeleton skeleton-${shape}`, "aria-hidden": "true" }, shapes[shape]());
@@ -33,7 +36,8 @@ export function emptyState(title, advice, action = null) {
 /** Something is wrong: what, and what to do. `retry` asks again. */
 export function failedState({ title, advice }, retry = null) {
   const again =
-    retry && h("button", { class: "button", type: "button", onclick: () => retry() }, icon("retry", 16), "Try again");
+    retry &&
+    h("button", { class: "button", type: "button", onclick: () => retry() }, icon("retry", 16), "Try again");
   const shown = state("failed", "warning", title, advice, again);
   shown.setAttribute("role", "alert");
   return shown;

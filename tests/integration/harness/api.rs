@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
+pub(crate) use simbridge::api::DEMO_KEY;
 use simbridge::api::{hash_key, make_key};
 use simbridge::app::{Bridge, StartOptions};
 use simbridge::config::Config;

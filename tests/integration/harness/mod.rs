@@ -2,10 +2,12 @@
 
 pub(crate) mod api;
 pub(crate) mod bridge;
+pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod database;
 pub(crate) mod durable;
 pub(crate) mod fleet;
+pub(crate) mod front;
 pub(crate) mod history;
 pub(crate) mod mqtt;
 pub(crate) mod packets;

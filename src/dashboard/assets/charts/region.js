@@ -19,7 +19,11 @@ export function createRegionMap({ name, title, format, onPoint = () => {} }) {
   const element = h(
     "div",
     { class: "map-box", dataset: { testid: `chart-${name}` } },
-    h("p", { class: "visually-hidden", id: label }, `${title}: a map. The numbers are in the list beside it.`),
+    h(
+      "p",
+      { class: "visually-hidden", id: label },
+      `${title}: a map. The numbers are in the list beside it.`,
+    ),
     plot,
   );
   let places = [];
@@ -69,8 +73,18 @@ export function createRegionMap({ name, title, format, onPoint = () => {} }) {
 
   function tell(place, x, y, r) {
     const row = (words, value) =>
-      h("div", { class: "tooltip-row" }, h("span", { class: "tooltip-label" }, words), h("span", { class: "tooltip-value" }, value));
-    fill(tooltip, h("p", { class: "tooltip-title" }, place.name), row("Data", format.bytes(place.bytes)), row("SIMs", format.number(place.devices)));
+      h(
+        "div",
+        { class: "tooltip-row" },
+        h("span", { class: "tooltip-label" }, words),
+        h("span", { class: "tooltip-value" }, value),
+      );
+    fill(
+      tooltip,
+      h("p", { class: "tooltip-title" }, place.name),
+      row("Data", format.bytes(place.bytes)),
+      row("SIMs", format.number(place.devices)),
+    );
     tooltip.hidden = false;
     const left = Math.min(Math.max(4, x - tooltip.offsetWidth / 2), size[0] - tooltip.offsetWidth - 4);
     const above = y - r - tooltip.offsetHeight - 8;
@@ -87,7 +101,8 @@ export function createRegionMap({ name, title, format, onPoint = () => {} }) {
       draw();
     },
     point(id) {
-      for (const mark of canvas.querySelectorAll(".map-place")) mark.classList.toggle("pointed", mark.dataset.place === id);
+      for (const mark of canvas.querySelectorAll(".map-place"))
+        mark.classList.toggle("pointed", mark.dataset.place === id);
     },
     dispose: stop,
   };
@@ -115,17 +130,20 @@ function graticule(map, width, height) {
   const span = map.latitude(0) - map.latitude(height);
   const step = STEPS.find((size) => span / size <= 6) ?? STEPS.at(-1);
   const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0;
-  const name = (value, positive, negative) => `${Math.abs(value).toFixed(digits)}° ${value < 0 ? negative : value > 0 ? positive : ""}`.trim();
+  const name = (value, positive, negative) =>
+    `${Math.abs(value).toFixed(digits)}° ${value < 0 ? negative : value > 0 ? positive : ""}`.trim();
   const lines = [];
   for (let at = Math.ceil(map.latitude(height) / step) * step; at <= map.latitude(0); at += step) {
     const y = Math.round(map.y(at)) + 0.5;
     lines.push(svg("line", { class: "map-grid", x1: 0, x2: width, y1: y, y2: y }));
-    if (y > 16 && y < height - 22) lines.push(svg("text", { class: "map-degree", x: 6, y: y - 4 }, name(at, "N", "S")));
+    if (y > 16 && y < height - 22)
+      lines.push(svg("text", { class: "map-degree", x: 6, y: y - 4 }, name(at, "N", "S")));
   }
   for (let at = Math.ceil(map.longitude(0) / step) * step; at <= map.longitude(width); at += step) {
     const x = Math.round(map.x(at)) + 0.5;
     lines.push(svg("line", { class: "map-grid", x1: x, x2: x, y1: 0, y2: height }));
-    if (x > 40 && x < width - 34) lines.push(svg("text", { class: "map-degree", x: x + 4, y: height - 6 }, name(at, "E", "W")));
+    if (x > 40 && x < width - 34)
+      lines.push(svg("text", { class: "map-degree", x: x + 4, y: height - 6 }, name(at, "E", "W")));
   }
   return svg("g", {}, lines);
 }
@@ -146,11 +164,20 @@ function labels(marks, width) {
     const free = spots.find((spot) => {
       const box = { left: spot.left, right: spot.left + long + 4, top: spot.y - 12, bottom: spot.y + 4 };
       if (box.left < 2 || box.right > width - 2) return false;
-      const hit = taken.some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top);
+      const hit = taken.some(
+        (other) =>
+          box.left < other.right &&
+          box.right > other.left &&
+          box.top < other.bottom &&
+          box.bottom > other.top,
+      );
       if (!hit) taken.push(box);
       return !hit;
     });
-    if (free) shown.push(svg("text", { class: "map-label", x: free.x, y: free.y, "text-anchor": free.anchor }, place.name));
+    if (free)
+      shown.push(
+        svg("text", { class: "map-label", x: free.x, y: free.y, "text-anchor": free.anchor }, place.name),
+      );
   }
   return svg("g", {}, shown);
 }

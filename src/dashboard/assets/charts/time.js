@@ -88,7 +88,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
           onclick: () => toggle(id),
         },
         h("span", { class: "legend-mark", "aria-hidden": "true" }),
-        label,
+        h("span", { class: "clip", title: label }, label),
       );
     fill(
       legend,
@@ -274,7 +274,10 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
   };
 }
 
+const LARGE = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 2 });
+
 function axisMoney(value, step) {
+  if (value >= 10_000) return LARGE.format(value);
   return decimals(value, step < 0.01 ? 4 : 2, step < 1 && value > 0 ? 2 : 0);
 }
 

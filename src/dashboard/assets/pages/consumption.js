@@ -57,7 +57,10 @@ export async function show(root, context) {
     regions.load(days);
     details.load(days, range.by);
     const whole = range.trailing || hours;
-    text(page.note, `${format.dayRange(range.from, range.to)}${whole ? " (whole days, except for the chart)" : ""}`);
+    text(
+      page.note,
+      `${format.dayRange(range.from, range.to)}${whole ? " (whole days, except for the chart)" : ""}`,
+    );
   }
 
   page.listen({
@@ -96,7 +99,11 @@ function tableState(query, prefix, sort) {
 
 /** What a table says to the URL. The first page and the usual order need no words. */
 function tableQuery(prefix, usual, { q, sort, page }) {
-  return { [`${prefix}q`]: q, [`${prefix}sort`]: sort === usual ? null : sort, [`${prefix}page`]: page > 1 ? page : null };
+  return {
+    [`${prefix}q`]: q,
+    [`${prefix}sort`]: sort === usual ? null : sort,
+    [`${prefix}page`]: page > 1 ? page : null,
+  };
 }
 
 function build(context) {
@@ -104,7 +111,9 @@ function build(context) {
   const note = h("p", { class: "page-note", dataset: { testid: "period" } });
   let listeners = {};
   const controls = createControls(context, () => listeners.undo());
-  const tables = (prefix, usual) => ({ onState: (state) => setQuery(tableQuery(prefix, usual, state), { replace: true }) });
+  const tables = (prefix, usual) => ({
+    onState: (state) => setQuery(tableQuery(prefix, usual, state), { replace: true }),
+  });
   const panels = {
     figures: createFigures(context),
     trends: createTrendsPanel(context, {
@@ -124,7 +133,13 @@ function build(context) {
     controls,
     panels,
     nodes: [
-      h("div", { class: "page-head" }, h("h1", {}, "Consumption"), note, h("div", { class: "page-tools" }, controls.pageTools)),
+      h(
+        "div",
+        { class: "page-head" },
+        h("h1", {}, "Consumption"),
+        note,
+        h("div", { class: "page-tools" }, controls.pageTools),
+      ),
       panels.figures.element,
       panels.trends.element,
       h("div", { class: "cards" }, panels.carriers.element, panels.regions.element),
@@ -150,9 +165,15 @@ function createControls({ api, format, setQuery }, onUndo) {
     one: "SIM",
     many: "SIMs",
     atMost: 500,
-    ask: async () => (await api.get("/api/consumption/unique-imsis")).data.map(({ imsi }) => ({ id: imsi, name: imsi })),
+    ask: async () =>
+      (await api.get("/api/consumption/unique-imsis")).data.map(({ imsi }) => ({ id: imsi, name: imsi })),
     // Hours of many SIMs would be read from too many records.
-    onChosen: (sim) => setQuery({ sim, page: null, by: now.range.by === "hourly" && sim.length > SIMS_BY_HOUR ? "daily" : now.range.by }),
+    onChosen: (sim) =>
+      setQuery({
+        sim,
+        page: null,
+        by: now.range.by === "hourly" && sim.length > SIMS_BY_HOUR ? "daily" : now.range.by,
+      }),
   });
   const networks = createChoicePicker({
     name: "network",
@@ -162,20 +183,49 @@ function createControls({ api, format, setQuery }, onUndo) {
     ask: () => askNetworks(api, format, now.range),
     onChosen: (network) => setQuery({ network, page: null }),
   });
-  const clear = h("button", { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: clearFilters }, icon("close", 14), "Clear filters");
+  const clear = h(
+    "button",
+    { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: clearFilters },
+    icon("close", 14),
+    "Clear filters",
+  );
   function clearFilters() {
     setQuery({ sim: null, network: null, page: null });
     sims.element.querySelector("button").focus();
   }
-  const by = createSegment({ name: "granularity", label: "Length of a period", choices: GRANULARITIES, onChosen: (name) => setQuery({ by: name, page: null }) });
+  const by = createSegment({
+    name: "granularity",
+    label: "Length of a period",
+    choices: GRANULARITIES,
+    onChosen: (name) => setQuery({ by: name, page: null }),
+  });
   const split = createSegment({
     name: "split",
     label: "What bars are made of",
-    choices: [["total", "Total"], ["carrier", "Carrier"], ["direction", "Direction"]],
+    choices: [
+      ["total", "Total"],
+      ["carrier", "Carrier"],
+      ["direction", "Direction"],
+    ],
     onChosen: (name) => setQuery({ split: name === "total" ? null : name }),
   });
-  const undo = h("button", { class: "button", type: "button", dataset: { testid: "undo-zoom" }, onclick: onUndo }, icon("undo", 16), "Undo zoom");
-  const csv = h("a", { class: "icon-button", download: "trends.csv", "aria-label": "Chart as CSV", title: "Chart as CSV", dataset: { testid: "csv-trends" } }, icon("download"));
+  const undo = h(
+    "button",
+    { class: "button", type: "button", dataset: { testid: "undo-zoom" }, onclick: onUndo },
+    icon("undo", 16),
+    "Undo zoom",
+  );
+  const csv = h(
+    "a",
+    {
+      class: "icon-button",
+      download: "trends.csv",
+      "aria-label": "Chart as CSV",
+      title: "Chart as CSV",
+      dataset: { testid: "csv-trends" },
+    },
+    icon("download"),
+  );
   return {
     csv,
     pageTools: [clear, sims.element, networks.element, range.element],
@@ -187,7 +237,12 @@ function createControls({ api, format, setQuery }, onUndo) {
       sims.show(next.filter.imsi);
       networks.show(next.filter.mccmnc);
       clear.hidden = next.filter.imsi.length + next.filter.mccmnc.length === 0;
-      by.show(next.range.by, next.filter.imsi.length > SIMS_BY_HOUR ? next.range.allowed.filter((name) => name !== "hourly") : next.range.allowed);
+      by.show(
+        next.range.by,
+        next.filter.imsi.length > SIMS_BY_HOUR
+          ? next.range.allowed.filter((name) => name !== "hourly")
+          : next.range.allowed,
+      );
       split.show(next.split ?? "total");
       undo.hidden = !next.range.zoomed;
     },
@@ -201,8 +256,12 @@ function createControls({ api, format, setQuery }, onUndo) {
 async function askNetworks(api, format, range) {
   const query = { granularity: "monthly", ...dayQuery(range), split: "network" };
   const { series, data } = await api.get("/api/consumption/trends", query);
-  const names = await networkNames(api, series.map(({ id }) => id));
-  const sum = (id) => data.reduce((total, { parts }) => total + (parts.find((part) => part.id === id)?.bytes ?? 0), 0);
+  const names = await networkNames(
+    api,
+    series.map(({ id }) => id),
+  );
+  const sum = (id) =>
+    data.reduce((total, { parts }) => total + (parts.find((part) => part.id === id)?.bytes ?? 0), 0);
   return series
     .filter(({ id }) => /^\d{5,6}$/.test(id))
     .map(({ id }) => ({ id, name: names.get(id) ?? id, note: format.bytes(sum(id)) }));
@@ -211,15 +270,44 @@ async function askNetworks(api, format, range) {
 /** The sums of the range, against the days before it. */
 function createFigures({ api, format }) {
   const items = [
-    ["usage", "Data", (data) => [data.dataUsage.value, format.bytes, data.dataUsage, exact(data.dataUsage, "value")]],
-    ["spend", "Cost", (data) => [data.totalSpend.value, (value) => format.money(value), data.totalSpend]],
-    ["sims", "SIMs with usage", (data) => [data.activeSims.value, (value) => format.number(Math.round(value)), data.activeSims]],
-    ["average", "Average per SIM", (data) => [data.avgDataPerSim.value, format.bytes, data.avgDataPerSim, exact(data.avgDataPerSim, "value")]],
-  ].map(([name, title, read]) => ({ name, title, read, value: h("dd", { dataset: { testid: `kpi-${name}` } }, "\u2013"), trend: h("dd", { class: "live-trend" }, "\u00a0") }));
+    [
+      "usage",
+      "Data",
+      (data) => [data.dataUsage.value, format.bytes, data.dataUsage, exact(data.dataUsage, "value")],
+    ],
+    ["spend", "Cost", (data) => [data.totalSpend.value, format.moneyShort, data.totalSpend]],
+    [
+      "sims",
+      "SIMs with usage",
+      (data) => [data.activeSims.value, (value) => format.number(Math.round(value)), data.activeSims],
+    ],
+    [
+      "average",
+      "Average per SIM",
+      (data) => [
+        data.avgDataPerSim.value,
+        format.bytes,
+        data.avgDataPerSim,
+        exact(data.avgDataPerSim, "value"),
+      ],
+    ],
+  ].map(([name, title, read]) => ({
+    name,
+    title,
+    read,
+    value: h("dd", { dataset: { testid: `kpi-${name}` } }, "\u2013"),
+    trend: h("dd", { class: "live-trend" }, "\u00a0"),
+  }));
   const element = h(
     "section",
     { class: "card live-strip", "aria-label": "Sums of the range" },
-    h("dl", {}, items.map(({ title, value, trend }) => h("div", { class: "live-item" }, h("dt", {}, title), value, trend))),
+    h(
+      "dl",
+      {},
+      items.map(({ title, value, trend }) =>
+        h("div", { class: "live-item" }, h("dt", {}, title), value, trend),
+      ),
+    ),
   );
   let abort = new AbortController();
   return {
@@ -235,7 +323,10 @@ function createFigures({ api, format }) {
         for (const { read, value, trend } of items) {
           const [amount, shown, { trend: change }, digits] = read(data);
           tween(value, amount, shown);
-          Object.assign(value.dataset, digits === undefined ? { value: amount } : { value: amount, bytes: digits });
+          Object.assign(
+            value.dataset,
+            digits === undefined ? { value: amount } : { value: amount, bytes: digits },
+          );
           text(trend, change === 0 ? "as before" : `${format.percent(change, { sign: true })} ${against}`);
         }
       } catch (failure) {

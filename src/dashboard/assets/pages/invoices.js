@@ -18,7 +18,13 @@ const STATUSES = [
 
 export async function show(root, context) {
   const { api, format, setQuery, onQuery } = context;
-  const panel = createPanel({ name: "invoices", title: "By month and carrier", note: "\u00a0", shape: "table", size: "table" });
+  const panel = createPanel({
+    name: "invoices",
+    title: "By month and carrier",
+    note: "\u00a0",
+    shape: "table",
+    size: "table",
+  });
   const status = createSegment({
     name: "status",
     label: "Status",
@@ -45,7 +51,10 @@ export async function show(root, context) {
     const page = Math.max(1, Number.parseInt(query.get("page"), 10) || 1);
     status.show(chosen ?? "all");
     const asked = { page, limit: PAGE_ROWS, status: chosen === "all" ? null : chosen };
-    return panel.load((signal) => api.get("/api/consumption/invoices", asked, { signal }), (answer) => draw(answer, chosen, page));
+    return panel.load(
+      (signal) => api.get("/api/consumption/invoices", asked, { signal }),
+      (answer) => draw(answer, chosen, page),
+    );
   }
 
   function draw({ data, pagination }, chosen, page) {
@@ -71,9 +80,20 @@ export async function show(root, context) {
 
 function columns(format) {
   return [
-    { key: "number", title: "Invoice", value: (row) => row.invoiceNumber, cell: (row) => h("span", { class: "code" }, row.invoiceNumber) },
+    {
+      key: "number",
+      title: "Invoice",
+      value: (row) => row.invoiceNumber,
+      cell: (row) => h("span", { class: "code" }, row.invoiceNumber),
+    },
     { key: "carrier", title: "Carrier", value: (row) => row.carrierName },
-    { key: "period", title: "Period", hide: "narrow", value: (row) => row.periodStart, cell: (row) => dayRange(row.periodStart, row.periodEnd) },
+    {
+      key: "period",
+      title: "Period",
+      hide: "narrow",
+      value: (row) => row.periodStart,
+      cell: (row) => dayRange(row.periodStart, row.periodEnd),
+    },
     {
       key: "amount",
       title: "Amount",

@@ -22,14 +22,23 @@ export async function show(root, context) {
   const trends = createTrendsPanel(context, {
     name: "last-day",
     title: "Last 24 hours",
-    nothing: ["No usage in the last 24 hours", "Records that devices publish show here within a minute of their commit."],
+    nothing: [
+      "No usage in the last 24 hours",
+      "Records that devices publish show here within a minute of their commit.",
+    ],
   });
   const carriers = createCarriersPanel(context, { narrow: true });
   const regions = createRegionsPanel(context);
   const invoices = createNewestInvoices(context);
   const link = h("a", { class: "button", href: "/consumption" }, "Explore consumption", icon("next", 16));
   root.append(
-    h("div", { class: "page-head" }, h("h1", {}, "Overview"), period, h("div", { class: "page-tools" }, link)),
+    h(
+      "div",
+      { class: "page-head" },
+      h("h1", {}, "Overview"),
+      period,
+      h("div", { class: "page-tools" }, link),
+    ),
     figures.element,
     strip.element,
     h("div", { class: "cards" }, wide(trends.element), slim(carriers.element)),
@@ -84,7 +93,11 @@ function createFigures({ api, format }, period) {
   const cards = Object.fromEntries(
     Object.entries(titles).map(([name, title]) => [name, createFigure({ name, title, format })]),
   );
-  const grid = h("div", { class: "figures" }, Object.values(cards).map((card) => card.element));
+  const grid = h(
+    "div",
+    { class: "figures figures-five" },
+    Object.values(cards).map((card) => card.element),
+  );
   const notice = h("div", { hidden: true });
   const element = h("div", { dataset: { testid: "kpis" } }, notice, grid);
   let abort = new AbortController();
@@ -122,7 +135,7 @@ function createFigures({ api, format }, period) {
     cards.spend.update({
       ...last,
       value: data.totalSpend.value,
-      shown: (value) => format.money(value),
+      shown: format.moneyShort,
       trend: data.totalSpend.trend,
       series: cost,
     });
@@ -156,7 +169,7 @@ function createFigures({ api, format }, period) {
     cards.projected.update({
       against: `vs ${whole} days before`,
       value: data.estimatedCost.value,
-      shown: (value) => format.money(value),
+      shown: format.moneyShort,
       trend: data.estimatedCost.trend,
       series: cost.map((value) => (sum += value)),
     });
@@ -174,7 +187,13 @@ function directions(points, format) {
   const part = (name, picture, words) => {
     const digits = sumOf(points, name);
     const label = h("span", { class: "visually-hidden" }, `${words} `);
-    return h("span", { dataset: { part: name, bytes: digits } }, label, icon(picture, 13), format.bytes(digits));
+    return h(
+      "span",
+      { dataset: { part: name, bytes: digits } },
+      label,
+      icon(picture, 13),
+      format.bytes(digits),
+    );
   };
   return [part("download", "down", "Download"), part("upload", "up", "Upload")];
 }
@@ -182,7 +201,8 @@ function directions(points, format) {
 /** What is pushed, as it comes. */
 function createStrip(format) {
   // They come in hundredths of a GB: a smaller unit would tell more than is known.
-  const gigabytes = (value) => (value < 1 ? `${format.number(value, 2)}\u00a0GB` : format.bytes(value * 2 ** 30));
+  const gigabytes = (value) =>
+    value < 1 ? `${format.number(value, 2)}\u00a0GB` : format.bytes(value * 2 ** 30);
   const count = (value) => format.number(Math.round(value));
   const items = [
     ["today_data_usage", "Today", gigabytes],
@@ -191,11 +211,20 @@ function createStrip(format) {
     ["data_usage_download", "Downloaded", gigabytes],
     ["data_usage_upload", "Uploaded", gigabytes],
     ["active_sessions", "Sessions open", count],
-  ].map(([name, title, shown]) => ({ name, title, shown, value: h("dd", { dataset: { testid: `live-${name}` } }, "\u2013") }));
+  ].map(([name, title, shown]) => ({
+    name,
+    title,
+    shown,
+    value: h("dd", { dataset: { testid: `live-${name}` } }, "\u2013"),
+  }));
   const element = h(
     "section",
     { class: "card live-strip", "aria-label": "Live figures", dataset: { testid: "panel-live" } },
-    h("dl", {}, items.map(({ title, value }) => h("div", { class: "live-item" }, h("dt", {}, title), value))),
+    h(
+      "dl",
+      {},
+      items.map(({ title, value }) => h("div", { class: "live-item" }, h("dt", {}, title), value)),
+    ),
   );
   return {
     element,

@@ -3,13 +3,34 @@
 import { h } from "../dom.js";
 import { createDonut } from "../charts/donut.js";
 import { colourClass } from "../charts/scale.js";
+import { icon } from "../icons.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
 import { carrierColours, exact } from "../usage.js";
 
 /** With `narrow`, the list is below the ring and has fewer columns. */
-export function createCarriersPanel({ api, format }, { narrow = false, state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "carriers", title: "Top carriers", shape: "donut", size: narrow ? "ring-above" : "ring" });
+export function createCarriersPanel(
+  { api, format },
+  { narrow = false, state = {}, onState = () => {} } = {},
+) {
+  const csv = h(
+    "a",
+    {
+      class: "icon-button",
+      download: "carriers.csv",
+      "aria-label": "Carriers as CSV",
+      title: "Carriers as CSV",
+      dataset: { testid: "csv-carriers" },
+    },
+    icon("download"),
+  );
+  const panel = createPanel({
+    name: "carriers",
+    title: "Top carriers",
+    shape: "donut",
+    size: narrow ? "ring-above" : "ring",
+    actions: narrow ? [] : [csv],
+  });
   let colours = new Map();
   const donut = createDonut({ name: "carriers", title: "Data by carrier", onPoint: pointAt });
   const table = createTable({
@@ -22,7 +43,12 @@ export function createCarriersPanel({ api, format }, { narrow = false, state = {
     rowData: (row) => ({ carrier: row.id }),
     onPoint: (row) => donut.point(row ? ringId(row.id) : null),
   });
-  const content = h("div", { class: `shares${narrow ? " shares-narrow" : ""}` }, donut.element, table.element);
+  const content = h(
+    "div",
+    { class: `shares${narrow ? " shares-narrow" : ""}` },
+    donut.element,
+    table.element,
+  );
 
   function ringId(id) {
     return (colours.get(id) ?? -1) < 0 ? "rest" : id;
@@ -35,13 +61,24 @@ export function createCarriersPanel({ api, format }, { narrow = false, state = {
 
   function draw(answer) {
     const rows = answer.data;
-    if (rows.length === 0) return panel.empty("No carrier was used", "Choose another range, or fewer filters.");
+    if (rows.length === 0)
+      return panel.empty("No carrier was used", "Choose another range, or fewer filters.");
     colours = carrierColours(rows);
     const own = rows.filter((row) => colours.get(row.id) >= 0);
     const rest = rows.filter((row) => colours.get(row.id) < 0);
-    const parts = own.map((row) => ({ id: row.id, name: row.name, value: row.bytes, colour: colours.get(row.id) }));
+    const parts = own.map((row) => ({
+      id: row.id,
+      name: row.name,
+      value: row.bytes,
+      colour: colours.get(row.id),
+    }));
     if (rest.length > 0) {
-      parts.push({ id: "rest", name: "Others", value: rest.reduce((sum, row) => sum + row.bytes, 0), colour: -1 });
+      parts.push({
+        id: "rest",
+        name: "Others",
+        value: rest.reduce((sum, row) => sum + row.bytes, 0),
+        colour: -1,
+      });
     }
     const total = rows.reduce((sum, row) => sum + row.bytes, 0);
     panel.show(content);
@@ -57,7 +94,10 @@ export function createCarriersPanel({ api, format }, { narrow = false, state = {
   return {
     panel,
     element: panel.element,
-    load: (query) => panel.load((signal) => api.get("/api/consumption/carriers", query, { signal }), draw),
+    load(query) {
+      csv.href = api.href("/api/consumption/carriers.csv", query);
+      return panel.load((signal) => api.get("/api/consumption/carriers", query, { signal }), draw);
+    },
     setState: table.setState,
     dispose: panel.dispose,
   };
@@ -69,7 +109,7 @@ function columns(format, narrow, colour) {
       "span",
       { class: `swatch ${colourClass(colour(row))}` },
       h("span", { class: "legend-mark", "aria-hidden": "true" }),
-      row.name,
+      h("span", { class: "clip", title: row.name }, row.name),
     );
   const all = [
     { key: "name", title: "Carrier", value: (row) => row.name, cell: name, grow: true },
@@ -81,7 +121,14 @@ function columns(format, narrow, colour) {
       cell: (row) => format.bytes(row.bytes),
       data: (row) => ({ bytes: exact(row) }),
     },
-    { key: "share", title: "Share", numeric: true, hide: narrow ? null : "narrow", value: (row) => row.dataPercentage, cell: (row) => format.percent(row.dataPercentage) },
+    {
+      key: "share",
+      title: "Share",
+      numeric: true,
+      hide: narrow ? null : "narrow",
+      value: (row) => row.dataPercentage,
+      cell: (row) => format.percent(row.dataPercentage),
+    },
     {
       key: "cost",
       title: "Cost",

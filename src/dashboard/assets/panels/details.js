@@ -12,14 +12,26 @@ import { exact } from "../usage.js";
 const PERIODS = { daily: "Day", weekly: "Week of", monthly: "Month" };
 
 export function createDetailsPanel({ api, format, may }, { state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "details", title: "Usage details", note: "\u00a0", shape: "table", size: "table" });
-  const csv = h("a", { class: "button", download: "usage-details.csv", dataset: { testid: "csv-details" } }, icon("download", 16), "CSV");
+  const panel = createPanel({
+    name: "details",
+    title: "Usage details",
+    note: "\u00a0",
+    shape: "table",
+    size: "table",
+  });
+  const csv = h(
+    "a",
+    { class: "button", download: "usage-details.csv", dataset: { testid: "csv-details" } },
+    icon("download", 16),
+    "CSV",
+  );
   const linked = may("sims:read") && pageOf("/sims/1") !== null;
   let names = new Map();
 
   const periodOf = (row) => row.day ?? row.month ?? row.year;
-  const periodText = (row) => (row.day ? days(row.day) : row.month ? format.month(`${row.month}-15T12:00:00Z`) : row.year);
-  const network = (row) => (row.mccmnc ? names.get(row.mccmnc) ?? row.mccmnc : "Unknown");
+  const periodText = (row) =>
+    row.day ? days(row.day) : row.month ? format.month(`${row.month}-15T12:00:00Z`) : row.year;
+  const network = (row) => (row.mccmnc ? (names.get(row.mccmnc) ?? row.mccmnc) : "Unknown");
   const columns = [
     {
       key: "sim",
@@ -27,7 +39,9 @@ export function createDetailsPanel({ api, format, may }, { state = {}, onState =
       search: true,
       value: (row) => row.imsi,
       cell: (row) =>
-        linked ? h("a", { class: "code", href: `/sims/${encodeURIComponent(row.imsi)}` }, row.imsi) : h("span", { class: "code" }, row.imsi),
+        linked
+          ? h("a", { class: "code", href: `/sims/${encodeURIComponent(row.imsi)}` }, row.imsi)
+          : h("span", { class: "code" }, row.imsi),
     },
     { key: "period", title: "Day", search: true, value: periodOf, cell: periodText },
     { key: "network", title: "Network", search: true, hide: "narrow", value: network },
@@ -86,7 +100,14 @@ export function createDetailsPanel({ api, format, may }, { state = {}, onState =
       return panel.load(
         async (signal) => {
           const answer = await api.get("/api/consumption/usage-details", asked, { signal });
-          return [answer, await networkNames(api, answer.data.map((row) => row.mccmnc), signal)];
+          return [
+            answer,
+            await networkNames(
+              api,
+              answer.data.map((row) => row.mccmnc),
+              signal,
+            ),
+          ];
         },
         (answers) => draw(answers, granularity),
       );

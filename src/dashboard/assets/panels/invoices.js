@@ -13,7 +13,13 @@ export function statusBadge(status) {
 
 export function createNewestInvoices({ api, format }) {
   const all = h("a", { class: "panel-link", href: "/invoices" }, "All invoices");
-  const panel = createPanel({ name: "invoices", title: "Newest invoices", shape: "list", size: "rows", actions: [all] });
+  const panel = createPanel({
+    name: "invoices",
+    title: "Newest invoices",
+    shape: "list",
+    size: "rows",
+    actions: [all],
+  });
   const list = h("ul", { class: "rows" });
 
   function row(invoice) {
@@ -23,13 +29,17 @@ export function createNewestInvoices({ api, format }) {
       h(
         "div",
         { class: "row-main" },
-        h("p", {}, invoice.carrierName),
+        h("p", { class: "clip", title: invoice.carrierName }, invoice.carrierName),
         h("p", { class: "row-soft" }, dayRange(invoice.periodStart, invoice.periodEnd)),
       ),
       h(
         "div",
         { class: "row-end" },
-        h("p", { dataset: { amount: invoice.totalAmount } }, format.money(invoice.totalAmount, invoice.currency)),
+        h(
+          "p",
+          { dataset: { amount: invoice.totalAmount } },
+          format.money(invoice.totalAmount, invoice.currency),
+        ),
         statusBadge(invoice.status),
       ),
     );
@@ -42,7 +52,10 @@ export function createNewestInvoices({ api, format }) {
         (signal) => api.get("/api/consumption/invoices", { page: 1, limit: SHOWN }, { signal }),
         ({ data }) => {
           if (data.length === 0) {
-            panel.empty("There is no invoice yet", "The first ones are made when a month with usage is over.");
+            panel.empty(
+              "There is no invoice yet",
+              "The first ones are made when a month with usage is over.",
+            );
             return;
           }
           fill(list, data.map(row));

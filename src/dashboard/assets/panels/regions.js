@@ -9,15 +9,41 @@ import { exact } from "../usage.js";
 const NOTE = "SIMs whose place is in the inventory.";
 
 export function createRegionsPanel({ api, format }, { state = {}, onState = () => {} } = {}) {
-  const panel = createPanel({ name: "regions", title: "Regional usage", note: NOTE, shape: "map", size: "map" });
+  const panel = createPanel({
+    name: "regions",
+    title: "Regional usage",
+    note: NOTE,
+    shape: "map",
+    size: "map",
+  });
   const map = createRegionMap({ name: "regions", title: "Data by place", format, onPoint: pointAt });
   const table = createTable({
     name: "regions",
     title: "Places",
     columns: [
-      { key: "name", title: "Place", value: (row) => row.name, grow: true, search: true },
-      { key: "data", title: "Data", numeric: true, value: (row) => row.bytes, cell: (row) => format.bytes(row.bytes), data: (row) => ({ bytes: exact(row) }) },
-      { key: "sims", title: "SIMs", numeric: true, value: (row) => row.deviceCount, cell: (row) => format.number(row.deviceCount), data: (row) => ({ sims: row.deviceCount }) },
+      {
+        key: "name",
+        title: "Place",
+        value: (row) => row.name,
+        cell: (row) => h("span", { class: "clip", title: row.name }, row.name),
+        grow: true,
+      },
+      {
+        key: "data",
+        title: "Data",
+        numeric: true,
+        value: (row) => row.bytes,
+        cell: (row) => format.bytes(row.bytes),
+        data: (row) => ({ bytes: exact(row) }),
+      },
+      {
+        key: "sims",
+        title: "SIMs",
+        numeric: true,
+        value: (row) => row.deviceCount,
+        cell: (row) => format.number(row.deviceCount),
+        data: (row) => ({ sims: row.deviceCount }),
+      },
     ],
     pageSize: 7,
     state: { sort: "-data", ...state },
@@ -35,7 +61,10 @@ export function createRegionsPanel({ api, format }, { state = {}, onState = () =
   function draw(answer) {
     if (answer.data.length === 0) {
       panel.note("");
-      panel.empty("No place is known", "SIMs with coordinates in the inventory are shown here once they use data.");
+      panel.empty(
+        "No place is known",
+        "SIMs with coordinates in the inventory are shown here once they use data.",
+      );
       return;
     }
     panel.note(answer.truncated ? "The 1,000 largest places." : NOTE);

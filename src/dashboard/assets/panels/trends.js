@@ -10,7 +10,10 @@ const AROUND_PX = 86;
 const NOTHING = ["Nothing was used in this range", "Choose another range, or fewer filters."];
 
 /** `nothing` is a title and an advice for when there is no usage. */
-export function createTrendsPanel({ api, format }, { name = "trends", title, onZoom = null, actions = [], height = 280, nothing = NOTHING }) {
+export function createTrendsPanel(
+  { api, format },
+  { name = "trends", title, onZoom = null, actions = [], height = 280, nothing = NOTHING },
+) {
   const panel = createPanel({ name, title, shape: "chart", size: height + AROUND_PX, actions });
   const chart = createTimeChart({ name, title, format, onZoom, height });
   const foot = h("p", { class: "chart-foot" });
@@ -47,7 +50,10 @@ export function createTrendsPanel({ api, format }, { name = "trends", title, onZ
     load(query, { keep = null } = {}) {
       return panel.load(
         (signal) =>
-          Promise.all([api.get("/api/consumption/trends", query, { signal }), rollingUp(api, format, signal)]),
+          Promise.all([
+            api.get("/api/consumption/trends", query, { signal }),
+            rollingUp(api, format, signal),
+          ]),
         (answers) => draw(answers, keep),
       );
     },
