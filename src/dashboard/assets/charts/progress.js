@@ -39,7 +39,9 @@ function track({ share, label, marks = [] }) {
       "aria-valuenow": Math.min(100, Math.round(share)),
       "aria-valuetext": `${shown(share)}, ${levelWords(share).toLowerCase()}`,
     },
-    marks.map(({ kind, at }) => style(h("span", { class: `progress-${kind}` }), { [kind === "ahead" ? "width" : "left"]: width(at) })),
+    marks.map(({ kind, at }) =>
+      style(h("span", { class: `progress-${kind}` }), { [kind === "ahead" ? "width" : "left"]: width(at) }),
+    ),
     style(h("span", { class: "progress-fill" }), { width: width(share) }),
   );
 }
@@ -48,20 +50,34 @@ function track({ share, label, marks = [] }) {
 export function progressBar({ used, limit, label }) {
   const share = shareOf(used, limit);
   const dataset = { testid: "sim-usage-bar", bytes: used };
-  if (share === null) return h("span", { class: "progress-none", dataset: { ...dataset, level: "none" } }, "No limit");
+  if (share === null)
+    return h("span", { class: "progress-none", dataset: { ...dataset, level: "none" } }, "No limit");
   const bar = h(
     "span",
-    { class: `progress progress-${level(share)}`, title: levelWords(share), dataset: { ...dataset, limit, level: level(share) } },
+    {
+      class: `progress progress-${level(share)}`,
+      title: levelWords(share),
+      dataset: { ...dataset, limit, level: level(share) },
+    },
     track({ share, label }),
     h("span", { class: "progress-share" }, shown(share)),
   );
-  return level(share) === "high" ? [bar, h("span", { class: "progress-words", "aria-hidden": "true" }, levelWords(share))] : bar;
+  return level(share) === "high"
+    ? [bar, h("span", { class: "progress-words", "aria-hidden": "true" }, levelWords(share))]
+    : bar;
 }
 
 /** For a card: with a lighter bar for where it goes (`ahead`, in percent) and a mark for how much of the time is over (`time`). */
 export function cycleBar({ used, limit, ahead, time, label }) {
   const share = shareOf(used, limit);
-  const marks = [{ kind: "ahead", at: ahead }, { kind: "time", at: time }].filter(({ at }) => at !== null);
+  const marks = [
+    { kind: "ahead", at: ahead },
+    { kind: "time", at: time },
+  ].filter(({ at }) => at !== null);
   const dataset = { testid: "sim-usage-bar", bytes: used, limit, level: level(share) };
-  return h("span", { class: `progress progress-wide progress-${level(share)}`, dataset }, track({ share, label, marks }));
+  return h(
+    "span",
+    { class: `progress progress-wide progress-${level(share)}`, dataset },
+    track({ share, label, marks }),
+  );
 }

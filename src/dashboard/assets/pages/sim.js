@@ -25,7 +25,13 @@ export async function show(root, context) {
   root.append(
     head.element,
     h("div", { class: "cards" }, usage?.top ?? null, facts.element),
-    ...(usage?.rest ?? [h("div", { class: "card" }, emptyState("Your key may not see usage", "It needs the permission usage:read."))]),
+    ...(usage?.rest ?? [
+      h(
+        "div",
+        { class: "card" },
+        emptyState("Your key may not see usage", "It needs the permission usage:read."),
+      ),
+    ]),
   );
   let sim = null;
   let asked = 0;
@@ -73,7 +79,15 @@ export async function show(root, context) {
     leave();
     const all = h("a", { class: "button", href: "/sims" }, "All SIMs");
     const title = h("div", { class: "page-head" }, h("h1", {}, "SIM"));
-    fill(root, title, h("div", { class: "card" }, emptyState(`There is no SIM ${params.iccid}`, "Check the ICCID, or search for a part of it.", all)));
+    fill(
+      root,
+      title,
+      h(
+        "div",
+        { class: "card" },
+        emptyState(`There is no SIM ${params.iccid}`, "Check the ICCID, or search for a part of it.", all),
+      ),
+    );
   }
 
   let shown = query(context);
@@ -138,7 +152,12 @@ function createHead(iccid, format) {
   const status = h("span", {});
   const number = h("p", { class: "page-note code", hidden: true }, iccid);
   const words = h("span", {}, "\u00a0");
-  const last = h("p", { class: "last-seen", dataset: { testid: "last-seen" } }, h("span", { class: "seen-dot", "aria-hidden": "true" }), words);
+  const last = h(
+    "p",
+    { class: "last-seen", dataset: { testid: "last-seen" } },
+    h("span", { class: "seen-dot", "aria-hidden": "true" }),
+    words,
+  );
   const back = h("a", { class: "back", href: "/sims" }, icon("previous", 16), "All SIMs");
   let at = null;
 
@@ -149,7 +168,15 @@ function createHead(iccid, format) {
   }
 
   return {
-    element: h("div", { class: "page-head sim-head" }, back, name, status, number, h("div", { class: "page-tools" }, last)),
+    element: h(
+      "div",
+      { class: "page-head sim-head" },
+      back,
+      name,
+      status,
+      number,
+      h("div", { class: "page-tools" }, last),
+    ),
     tick,
     show(sim) {
       text(name, sim.deviceName ?? sim.iccid);

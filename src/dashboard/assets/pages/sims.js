@@ -20,7 +20,17 @@ export async function show(root, context) {
   const note = h("p", { class: "page-note" }, "What each used of its limit in the current billing cycle.");
   const panel = createPanel({ name: "sims", title: "Inventory", note: "\u00a0", shape: "table", size: "l" });
   const filters = createFilters(context);
-  const csv = h("a", { class: "button", download: "sims.csv", title: "All SIMs that match, as CSV", dataset: { testid: "csv-sims" } }, icon("download", 16), "CSV");
+  const csv = h(
+    "a",
+    {
+      class: "button",
+      download: "sims.csv",
+      title: "All SIMs that match, as CSV",
+      dataset: { testid: "csv-sims" },
+    },
+    icon("download", 16),
+    "CSV",
+  );
   const table = createTable({
     name: "sims",
     title: "SIMs",
@@ -33,9 +43,21 @@ export async function show(root, context) {
     rowData: (row) => ({ iccid: row.iccid, status: row.status }),
     nothing: ["No SIM matches", "Choose fewer filters."],
     onState: ({ q, sort, page }) =>
-      setQuery({ q, sort: sort === USUAL_SORT ? null : sort, page: page > 1 ? page : null }, { replace: q !== (context.query.get("q") ?? "") }),
+      setQuery(
+        { q, sort: sort === USUAL_SORT ? null : sort, page: page > 1 ? page : null },
+        { replace: q !== (context.query.get("q") ?? "") },
+      ),
   });
-  root.append(h("div", { class: "page-head" }, h("h1", {}, "SIMs"), note, h("div", { class: "page-tools" }, filters.elements)), panel.element);
+  root.append(
+    h(
+      "div",
+      { class: "page-head" },
+      h("h1", {}, "SIMs"),
+      note,
+      h("div", { class: "page-tools" }, filters.elements),
+    ),
+    panel.element,
+  );
   let asked = 0;
 
   function read() {
@@ -57,18 +79,30 @@ export async function show(root, context) {
     const filter = { search: chosen.q, status: chosen.statuses, carrier: chosen.carriers };
     csv.href = api.href("/api/v1/sims.csv", filter);
     const query = { ...filter, sort: chosen.sort, page: chosen.page, limit: PAGE_ROWS };
-    return panel.load((signal) => api.get(PATH, query, { signal }), (answer) => draw(answer, chosen));
+    return panel.load(
+      (signal) => api.get(PATH, query, { signal }),
+      (answer) => draw(answer, chosen),
+    );
   }
 
   function draw({ sims, pagination: { total, page, totalPages } }, { q, statuses, carriers }) {
     const filtered = q || statuses.length > 0 || carriers.length > 0;
     if (total === 0 && !filtered) {
       panel.note("");
-      panel.empty("There is no SIM yet", "Add them with `simbridge sims import`, or over the API.", h("a", { class: "button", href: "/docs" }, "HTTP API"));
+      panel.empty(
+        "There is no SIM yet",
+        "Add them with `simbridge sims import`, or over the API.",
+        h("a", { class: "button", href: "/docs" }, "HTTP API"),
+      );
       return;
     }
     if (total > 0 && page > totalPages) return setQuery({ page: totalPages }, { replace: true });
-    panel.note(`${format.number(total)} ${total === 1 ? "SIM" : "SIMs"}${filtered ? " match" : ""}`.replace("SIM match", "SIM matches"));
+    panel.note(
+      `${format.number(total)} ${total === 1 ? "SIM" : "SIMs"}${filtered ? " match" : ""}`.replace(
+        "SIM match",
+        "SIM matches",
+      ),
+    );
     panel.show(table.element);
     table.update(sims, { total, page, pages: totalPages });
   }
@@ -88,16 +122,36 @@ export async function show(root, context) {
 
 function createFilters({ api, format, setQuery }) {
   let known = null;
-  const choices = () => (known ??= api.get(`${PATH}/filters`).catch((failure) => {
-    known = null;
-    throw failure;
-  }));
-  const ask = (kind) => async () => (await choices())[kind].map(({ name, simCount }) => ({ id: name, name, note: format.number(simCount) }));
+  const choices = () =>
+    (known ??= api.get(`${PATH}/filters`).catch((failure) => {
+      known = null;
+      throw failure;
+    }));
+  const ask = (kind) => async () =>
+    (await choices())[kind].map(({ name, simCount }) => ({ id: name, name, note: format.number(simCount) }));
   const picker = (name, title, one, many, kind) =>
-    createChoicePicker({ name, title, one, many, atMost: NAMES_AT_MOST, ask: ask(kind), onChosen: (chosen) => setQuery({ [name]: chosen, page: null }) });
+    createChoicePicker({
+      name,
+      title,
+      one,
+      many,
+      atMost: NAMES_AT_MOST,
+      ask: ask(kind),
+      onChosen: (chosen) => setQuery({ [name]: chosen, page: null }),
+    });
   const status = picker("status", "Status", "status", "statuses", "statuses");
   const carrier = picker("carrier", "Carriers", "carrier", "carriers", "carriers");
-  const clear = h("button", { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: () => setQuery({ status: null, carrier: null, page: null }) }, icon("close", 14), "Clear filters");
+  const clear = h(
+    "button",
+    {
+      class: "button",
+      type: "button",
+      dataset: { testid: "filter-clear" },
+      onclick: () => setQuery({ status: null, carrier: null, page: null }),
+    },
+    icon("close", 14),
+    "Clear filters",
+  );
   return {
     elements: [clear, status.element, carrier.element],
     show({ statuses, carriers }) {
@@ -114,7 +168,10 @@ function createFilters({ api, format, setQuery }) {
 
 function columns(format) {
   const of = (row) => (row.dataLimitBytes > 0 ? `of ${format.bytes(row.dataLimitBytes)}` : "");
-  const two = (first, second) => [h("span", { class: "cell-main" }, first ?? "\u2013"), h("span", { class: "cell-soft" }, second ?? "")];
+  const two = (first, second) => [
+    h("span", { class: "cell-main" }, first ?? "\u2013"),
+    h("span", { class: "cell-soft" }, second ?? ""),
+  ];
   return [
     {
       key: "iccid",
@@ -123,14 +180,46 @@ function columns(format) {
       value: (row) => row.iccid,
       cell: (row) => [
         h("a", { class: "code", href: `/sims/${encodeURIComponent(row.iccid)}` }, row.iccid),
-        h("span", { class: "cell-soft narrow-only" }, [row.deviceName, row.status === "Active" ? null : row.status].filter(Boolean).join(" · ")),
+        h(
+          "span",
+          { class: "cell-soft narrow-only" },
+          [row.deviceName, row.status === "Active" ? null : row.status].filter(Boolean).join(" · "),
+        ),
         h("span", { class: "cell-soft wide-only" }, row.imsi ? `IMSI ${row.imsi}` : ""),
       ],
     },
-    { key: "deviceName", title: "Device", sortable: true, hide: "narrow", value: (row) => row.deviceName, cell: (row) => two(row.deviceName, row.locationName) },
-    { key: "msisdn", title: "MSISDN", sortable: true, hide: "narrow", value: (row) => row.msisdn, cell: (row) => row.msisdn ?? "\u2013" },
-    { key: "carrier", title: "Carrier", sortable: true, hide: "narrow", value: (row) => row.carrier, cell: (row) => two(row.carrier, row.ratePlan) },
-    { key: "status", title: "Status", sortable: true, hide: "narrow", value: (row) => row.status, cell: (row) => simStatus(row.status) },
+    {
+      key: "deviceName",
+      title: "Device",
+      sortable: true,
+      hide: "narrow",
+      value: (row) => row.deviceName,
+      cell: (row) => two(row.deviceName, row.locationName),
+    },
+    {
+      key: "msisdn",
+      title: "MSISDN",
+      sortable: true,
+      hide: "narrow",
+      value: (row) => row.msisdn,
+      cell: (row) => row.msisdn ?? "\u2013",
+    },
+    {
+      key: "carrier",
+      title: "Carrier",
+      sortable: true,
+      hide: "narrow",
+      value: (row) => row.carrier,
+      cell: (row) => two(row.carrier, row.ratePlan),
+    },
+    {
+      key: "status",
+      title: "Status",
+      sortable: true,
+      hide: "narrow",
+      value: (row) => row.status,
+      cell: (row) => simStatus(row.status),
+    },
     {
       key: "usedBytes",
       title: "Used",
@@ -138,7 +227,10 @@ function columns(format) {
       sortable: true,
       numeric: true,
       value: (row) => row.usedBytes,
-      cell: (row) => [h("span", { class: "cell-main" }, format.bytes(row.usedBytes)), h("span", { class: "cell-soft" }, of(row))],
+      cell: (row) => [
+        h("span", { class: "cell-main" }, format.bytes(row.usedBytes)),
+        h("span", { class: "cell-soft" }, of(row)),
+      ],
       data: (row) => ({ bytes: row.usedBytesExact ?? row.usedBytes }),
     },
     {
@@ -148,7 +240,11 @@ function columns(format) {
       numeric: true,
       value: (row) => row.percentOfLimit,
       cell: (row) => [
-        progressBar({ used: row.usedBytesExact ?? row.usedBytes, limit: row.dataLimitBytesExact ?? row.dataLimitBytes, label: `Usage of ${row.iccid}` }),
+        progressBar({
+          used: row.usedBytesExact ?? row.usedBytes,
+          limit: row.dataLimitBytesExact ?? row.dataLimitBytes,
+          label: `Usage of ${row.iccid}`,
+        }),
         h("span", { class: "cell-soft narrow-only" }, `${format.bytes(row.usedBytes)} ${of(row)}`),
       ],
     },
@@ -158,7 +254,14 @@ function columns(format) {
       hide: "narrow",
       numeric: true,
       value: (row) => row.lastRecordAt,
-      cell: (row) => (row.lastRecordAt ? h("time", { datetime: row.lastRecordAt, title: format.dateTime(row.lastRecordAt) }, format.ago(row.lastRecordAt)) : "\u2013"),
+      cell: (row) =>
+        row.lastRecordAt
+          ? h(
+              "time",
+              { datetime: row.lastRecordAt, title: format.dateTime(row.lastRecordAt) },
+              format.ago(row.lastRecordAt),
+            )
+          : "\u2013",
     },
   ];
 }

@@ -3,10 +3,20 @@
 import { fill, h } from "../dom.js";
 import { createPanel } from "../panel.js";
 
-const BADGES = { active: "badge-good", suspended: "badge-warn", lost: "badge-bad", blocked: "badge-bad", terminated: "badge-bad" };
+const BADGES = {
+  active: "badge-good",
+  suspended: "badge-warn",
+  lost: "badge-bad",
+  blocked: "badge-bad",
+  terminated: "badge-bad",
+};
 
 export function simStatus(status) {
-  return h("span", { class: `badge ${BADGES[status.toLowerCase()] ?? ""}`, dataset: { testid: "sim-status" } }, status);
+  return h(
+    "span",
+    { class: `badge ${BADGES[status.toLowerCase()] ?? ""}`, dataset: { testid: "sim-status" } },
+    status,
+  );
 }
 
 export function createFactsPanel({ format }) {
@@ -42,7 +52,10 @@ export function createFactsPanel({ format }) {
           ["Changed", format.dateTime(sim.updatedAt)],
         ];
         const known = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
-        fill(list, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+        fill(
+          list,
+          known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+        );
         panel.show(list);
         onSim(sim);
       }),

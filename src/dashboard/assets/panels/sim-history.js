@@ -27,7 +27,14 @@ export function createHistoryPanel({ api, format, setQuery }) {
     choices: Object.entries(RANGES).map(([id, { title }]) => [id, title]),
     onChosen: (id) => setQuery({ range: id === USUAL_RANGE ? null : id }),
   });
-  const panel = createPanel({ name: "sim-history", title: "Usage", note: "\u00a0", shape: "chart", size: "m", actions: [range.element] });
+  const panel = createPanel({
+    name: "sim-history",
+    title: "Usage",
+    note: "\u00a0",
+    shape: "chart",
+    size: "m",
+    actions: [range.element],
+  });
   const chart = createTimeChart({ name: "sim-history", title: "Usage of the SIM", format, costs: false });
   const foot = h("p", { class: "chart-foot" });
   const content = h("div", { class: "trend-content" }, chart.element, foot);
@@ -56,7 +63,13 @@ export function createHistoryPanel({ api, format, setQuery }) {
     fill(
       foot,
       marked && h("span", { class: "rolling-key" }, marked.text),
-      h("span", {}, answer.granularity === "hourly" ? `Hours in ${format.timeZone}.` : `Days begin at midnight in ${format.timeZone}.`),
+      h(
+        "span",
+        {},
+        answer.granularity === "hourly"
+          ? `Hours in ${format.timeZone}.`
+          : `Days begin at midnight in ${format.timeZone}.`,
+      ),
     );
   }
 
@@ -72,7 +85,11 @@ export function createHistoryPanel({ api, format, setQuery }) {
       range.show(id);
       const start = hours && new Date(Date.now() - (hours - 1) * HOUR_MS).toISOString();
       return panel.load(
-        (signal) => Promise.all([api.get(`${path}/usage/history`, { granularity, start }, { signal }), rollingUp(api, format, signal)]),
+        (signal) =>
+          Promise.all([
+            api.get(`${path}/usage/history`, { granularity, start }, { signal }),
+            rollingUp(api, format, signal),
+          ]),
         draw,
       );
     },
@@ -88,6 +105,10 @@ function pointOf(row) {
     bytes,
     exact: exact(row, "totalBytes"),
     parts: { download: row.dataDownloadBytes, upload: row.dataUploadBytes, data: bytes },
-    exactParts: { download: exact(row, "dataDownloadBytes"), upload: exact(row, "dataUploadBytes"), data: exact(row, "totalBytes") },
+    exactParts: {
+      download: exact(row, "dataDownloadBytes"),
+      upload: exact(row, "dataUploadBytes"),
+      data: exact(row, "totalBytes"),
+    },
   };
 }

@@ -27,11 +27,35 @@ export function createSessionsPanel({ api, format }) {
       title: "Status",
       hide: "narrow",
       value: (row) => row.status,
-      cell: (row) => h("span", { class: `badge ${row.status === "active" ? "badge-good" : ""}` }, row.status === "active" ? "Active" : "Over"),
+      cell: (row) =>
+        h(
+          "span",
+          { class: `badge ${row.status === "active" ? "badge-good" : ""}` },
+          row.status === "active" ? "Active" : "Over",
+        ),
     },
-    { key: "began", title: "Began", hide: "narrow", value: (row) => row.createdAt, cell: (row) => format.moment(row.createdAt) },
-    { key: "read", title: "Last reading", numeric: true, value: (row) => row.lastReadingAt, cell: (row) => moment(row.lastReadingAt, format) },
-    { key: "data", title: "Data", numeric: true, value: (row) => row.totalBytes, cell: (row) => format.bytes(row.totalBytes), data: (row) => ({ bytes: exact(row, "totalBytes") }) },
+    {
+      key: "began",
+      title: "Began",
+      hide: "narrow",
+      value: (row) => row.createdAt,
+      cell: (row) => format.moment(row.createdAt),
+    },
+    {
+      key: "read",
+      title: "Last reading",
+      numeric: true,
+      value: (row) => row.lastReadingAt,
+      cell: (row) => moment(row.lastReadingAt, format),
+    },
+    {
+      key: "data",
+      title: "Data",
+      numeric: true,
+      value: (row) => row.totalBytes,
+      cell: (row) => format.bytes(row.totalBytes),
+      data: (row) => ({ bytes: exact(row, "totalBytes") }),
+    },
   ];
   return createListPanel({
     name: "sessions",
@@ -48,18 +72,43 @@ export function createSessionsPanel({ api, format }) {
 }
 
 export function createAlertsPanel({ api, format }) {
-  const crossed = ({ percent, bytes }) => (percent === undefined ? format.bytes(bytes) : format.percent(percent, { digits: 0 }));
+  const crossed = ({ percent, bytes }) =>
+    percent === undefined ? format.bytes(bytes) : format.percent(percent, { digits: 0 });
   const columns = [
-    { key: "raised", title: "Raised", value: (row) => row.raisedAt, cell: (row) => moment(row.raisedAt, format) },
+    {
+      key: "raised",
+      title: "Raised",
+      value: (row) => row.raisedAt,
+      cell: (row) => moment(row.raisedAt, format),
+    },
     {
       key: "threshold",
       title: "Reached",
       value: (row) => row.threshold.bytes,
-      cell: (row) => h("span", { class: `badge ${(row.percentOfLimit ?? 0) > 90 ? "badge-bad" : "badge-warn"}` }, crossed(row.threshold)),
+      cell: (row) =>
+        h(
+          "span",
+          { class: `badge ${(row.percentOfLimit ?? 0) > 90 ? "badge-bad" : "badge-warn"}` },
+          crossed(row.threshold),
+        ),
     },
-    { key: "used", title: "Used", numeric: true, hide: "narrow", value: (row) => row.usedBytes, cell: (row) => format.bytes(row.usedBytes), data: (row) => ({ bytes: exact(row, "usedBytes") }) },
+    {
+      key: "used",
+      title: "Used",
+      numeric: true,
+      hide: "narrow",
+      value: (row) => row.usedBytes,
+      cell: (row) => format.bytes(row.usedBytes),
+      data: (row) => ({ bytes: exact(row, "usedBytes") }),
+    },
     { key: "cycle", title: "Cycle", hide: "narrow", numeric: true, value: (row) => row.cycle.id },
-    { key: "until", title: "Limit reached on", numeric: true, value: (row) => row.exhaustedOn ?? "", cell: (row) => (row.exhaustedOn ? days(row.exhaustedOn, { year: false }) : "not in the cycle") },
+    {
+      key: "until",
+      title: "Limit reached on",
+      numeric: true,
+      value: (row) => row.exhaustedOn ?? "",
+      cell: (row) => (row.exhaustedOn ? days(row.exhaustedOn, { year: false }) : "not in the cycle"),
+    },
   ];
   return createListPanel({
     name: "alerts",
@@ -87,11 +136,14 @@ function createListPanel({ name, title, columns, sort, nothing, rowData, ask }) 
     element: panel.element,
     dispose: panel.dispose,
     load: (sim) =>
-      panel.load((signal) => ask(sim, signal), ([rows, more]) => {
-        panel.note(more ? `The newest ${AT_MOST}.` : "");
-        if (rows.length === 0) return panel.empty(...nothing);
-        panel.show(table.element);
-        table.update(rows);
-      }),
+      panel.load(
+        (signal) => ask(sim, signal),
+        ([rows, more]) => {
+          panel.note(more ? `The newest ${AT_MOST}.` : "");
+          if (rows.length === 0) return panel.empty(...nothing);
+          panel.show(table.element);
+          table.update(rows);
+        },
+      ),
   };
 }

@@ -9,7 +9,13 @@ import { createTable } from "../table.js";
 const PAGE_ROWS = 15;
 
 export function createRecordsPanel({ api, format, setQuery }) {
-  const panel = createPanel({ name: "records", title: "Records", note: "Newest first, as they were sent.", shape: "table", size: "l" });
+  const panel = createPanel({
+    name: "records",
+    title: "Records",
+    note: "Newest first, as they were sent.",
+    shape: "table",
+    size: "l",
+  });
   let names = new Map();
   // Where pages begin that were seen; the first one begins nowhere.
   let begins = [null];
@@ -77,9 +83,18 @@ function columns(format, network) {
       hide: "narrow",
       grow: true,
       value: (row) => row.recordId,
-      cell: (row) => [h("span", { class: "code record-id", title: row.recordId }, row.recordId), row.corrects && h("span", { class: "cell-soft" }, `corrects ${row.corrects}`)],
+      cell: (row) => [
+        h("span", { class: "code record-id", title: row.recordId }, row.recordId),
+        row.corrects && h("span", { class: "cell-soft" }, `corrects ${row.corrects}`),
+      ],
     },
-    { key: "network", title: "Network", hide: "narrow", value: (row) => row.mccmnc, cell: (row) => (row.mccmnc ? network(row.mccmnc) : "\u2013") },
+    {
+      key: "network",
+      title: "Network",
+      hide: "narrow",
+      value: (row) => row.mccmnc,
+      cell: (row) => (row.mccmnc ? network(row.mccmnc) : "\u2013"),
+    },
     { key: "others", title: "SMS, voice", hide: "narrow", value: () => "", cell: (row) => others(row.usage) },
     amount("download", "Download", (row) => row.usage.dataDownloadBytes, "narrow"),
     amount("upload", "Upload", (row) => row.usage.dataUploadBytes, "narrow"),
@@ -90,7 +105,12 @@ function columns(format, network) {
       numeric: true,
       hide: "narrow",
       value: (row) => row.processedAt,
-      cell: (row) => h("time", { datetime: row.processedAt, title: format.dateTime(row.processedAt) }, format.ago(row.processedAt)),
+      cell: (row) =>
+        h(
+          "time",
+          { datetime: row.processedAt, title: format.dateTime(row.processedAt) },
+          format.ago(row.processedAt),
+        ),
     },
   ];
 }
@@ -104,6 +124,8 @@ function period({ periodStart, periodEnd }, format) {
 }
 
 function others({ smsCount, voiceSeconds }) {
-  const parts = [smsCount !== 0 && `${smsCount} SMS`, voiceSeconds !== 0 && duration(voiceSeconds)].filter(Boolean);
+  const parts = [smsCount !== 0 && `${smsCount} SMS`, voiceSeconds !== 0 && duration(voiceSeconds)].filter(
+    Boolean,
+  );
   return parts.length > 0 ? parts.join(", ") : "\u2013";
 }
