@@ -1,14 +1,15 @@
 -- store::sim_table: ICCIDs of a page of SIMs that match, by what they used in the current cycle, SIMs without a share last
-WITH matching AS (
+WITH moved AS (
+    -- Others had these before: what they used of a cycle is nobody else's to see, not even by the place of a SIM in a list.
+    SELECT DISTINCT o.iccid FROM sim_ownership o JOIN provisioned_sims s ON s.iccid = o.iccid AND s.tenant_id = /* tenant */ $1
+    WHERE o.tenant_id <> $1
+), matching AS (
     SELECT s.sim_id, s.iccid, s.data_limit_bytes AS limit_bytes FROM provisioned_sims s
-    WHERE s.tenant_id = /* tenant */ $1
+    WHERE s.tenant_id = $1
       AND (/* search */ $2 = '' OR strpos(lower(concat_ws(E'\n', s.iccid, s.imsi, s.msisdn, s.device_name) COLLATE "C"), lower($2 COLLATE "C")) > 0)
       AND (cardinality(/* statuses */ $3::text[]) = 0 OR s.status = ANY ($3))
       AND (cardinality(/* carriers */ $4::text[]) = 0
            OR s.carrier_id = ANY (ARRAY(SELECT c.id FROM carriers c WHERE c.name = ANY ($4))))
-), moved AS (
-    -- Others had these before: what they used of a cycle is nobody else's to see, not even by the place of a SIM in a list.
-    SELECT DISTINCT o.iccid FROM sim_ownership o JOIN matching m ON m.iccid = o.iccid WHERE o.tenant_id <> $1
 ), used AS (
     -- A cycle that has ended counts as nothing until the next one is current, which is a matter of seconds.
     SELECT m.iccid, m.limit_bytes,
