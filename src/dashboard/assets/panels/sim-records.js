@@ -14,7 +14,7 @@ export function createRecordsPanel({ api, format, setQuery }) {
     title: "Records",
     note: "Newest first, as they were sent.",
     shape: "table",
-    size: "l",
+    size: "m",
   });
   let names = new Map();
   // Where pages begin that were seen; the first one begins nowhere.
