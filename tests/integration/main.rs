@@ -32,6 +32,7 @@ mod corrections;
 mod counters;
 mod crash;
 mod cycles;
+mod dashboard_chart;
 mod dashboard_figures;
 mod dashboard_live;
 mod dashboard_people;

@@ -80,7 +80,8 @@ function unreachable(error, signal) {
 /** From the envelope of the portal, of resources (`error.code`) or of RFC 9457, whichever the path uses. */
 function failureOf(response, answer) {
   const said = answer?.error?.message ?? answer?.error ?? answer?.detail ?? answer?.message ?? "";
-  const message = typeof said === "string" ? sentence(said) : "";
+  // Without the name of the parameter, which nobody typed.
+  const message = typeof said === "string" ? sentence(said.replace(/^[a-z_]+: /, "")) : "";
   const details = answer?.error?.details ?? answer?.errors ?? [];
   const requestId = response.headers.get("x-request-id");
   const make = (kind, title, advice) =>
