@@ -39,6 +39,7 @@ pub mod sim_diagnosis;
 pub(crate) mod sim_lists;
 pub mod sim_moves;
 pub mod sim_repair;
+pub(crate) mod sim_table;
 pub(crate) mod sim_usage;
 pub mod sims;
 mod statement;

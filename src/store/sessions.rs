@@ -1,12 +1,14 @@
 //! Sessions that report cumulative counters, for those who ask for them.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio_postgres::types::ToSql;
 
 use crate::domain::TenantId;
 
 use super::{Statement, Store, StoreError, statement};
 
 static FIND: Statement = statement!("find_session", INT4, TEXT, FLOAT8);
+static OF_SIM: Statement = statement!("sim_sessions", INT4, TEXT, FLOAT8, TIMESTAMPTZ, TEXT, INT8);
 
 /// A session as its readings tell it; amounts are decimal text, because sums may leave 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,34 @@ pub struct SessionUsage {
     pub created_at: DateTime<Utc>,
     /// When it counts as over, unless another reading comes.
     pub expires_at: DateTime<Utc>,
+}
+
+/// A session of a SIM; amounts are decimal text.
+#[derive(Clone, Debug)]
+pub(crate) struct SimSession {
+    pub(crate) session_id: String,
+    pub(crate) upload_bytes: String,
+    pub(crate) download_bytes: String,
+    pub(crate) total_bytes: String,
+    /// When its first reading was stored.
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) last_reading_at: DateTime<Utc>,
+    /// When it counts as over, unless another reading comes.
+    pub(crate) expires_at: DateTime<Utc>,
+}
+
+/// A place in the order of a SIM's sessions, the one that was read last first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionPlace {
+    pub(crate) last_reading_at: DateTime<Utc>,
+    pub(crate) session_id: String,
+}
+
+impl SessionPlace {
+    /// Before every session.
+    pub(crate) fn newest() -> Self {
+        Self { last_reading_at: DateTime::<Utc>::MAX_UTC, session_id: String::new() }
+    }
 }
 
 impl Store {
@@ -43,5 +73,34 @@ impl Store {
             created_at: row.get("created_at"),
             expires_at: row.get("expires_at"),
         }))
+    }
+
+    /// Sessions of a SIM that belong to a tenant, the one that was read last first, after a place.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn sim_sessions(
+        &self,
+        tenant: TenantId,
+        iccid: &str,
+        idle: TimeDelta,
+        after: &SessionPlace,
+        limit: i64,
+    ) -> Result<Vec<SimSession>, StoreError> {
+        let client = self.client().await?;
+        let idle_seconds = idle.num_seconds() as f64;
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&tenant.0, &iccid, &idle_seconds, &after.last_reading_at, &after.session_id, &limit];
+        let rows = OF_SIM.rows(&client, self.mode, &params).await?;
+        let sessions = rows.iter().map(|row| SimSession {
+            session_id: row.get("session_id"),
+            upload_bytes: row.get("upload"),
+            download_bytes: row.get("download"),
+            total_bytes: row.get("total"),
+            created_at: row.get("created_at"),
+            last_reading_at: row.get("last_reading_at"),
+            expires_at: row.get("expires_at"),
+        });
+        Ok(sessions.collect())
     }
 }

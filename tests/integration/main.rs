@@ -22,6 +22,7 @@ mod api_sessions;
 mod api_sim_import;
 mod api_sim_inventory;
 mod api_sim_records;
+mod api_sim_table;
 mod api_sim_usage;
 mod api_sims;
 mod api_usage;

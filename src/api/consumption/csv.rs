@@ -32,7 +32,7 @@ pub(super) fn of_answer(name: &str, columns: &[&str], answer: &[u8]) -> Result<R
     Ok(file(name, Body::from(text)))
 }
 
-pub(super) fn file(name: &str, body: Body) -> Response {
+pub(in crate::api) fn file(name: &str, body: Body) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
@@ -41,12 +41,12 @@ pub(super) fn file(name: &str, body: Body) -> Response {
     (headers, body).into_response()
 }
 
-pub(super) fn header_line(columns: &[&str]) -> Result<Vec<u8>, ApiError> {
+pub(in crate::api) fn header_line(columns: &[&str]) -> Result<Vec<u8>, ApiError> {
     written([columns.iter().map(|column| (*column).to_owned()).collect()])
 }
 
 /// A line for each row.
-pub(super) fn lines(columns: &[&str], rows: &[Value]) -> Result<Vec<u8>, ApiError> {
+pub(in crate::api) fn lines(columns: &[&str], rows: &[Value]) -> Result<Vec<u8>, ApiError> {
     written(rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()))
 }
 
@@ -74,8 +74,13 @@ fn cell(row: &Value, column: &str) -> String {
     }
 }
 
-/// A spreadsheet takes a text that begins like this for a formula and runs it, whoever wrote it.
+/// A spreadsheet takes a text that begins like this for a formula and runs it, whoever wrote it. A phone number is none: it
+/// becomes a number at worst.
 fn guarded(text: &str) -> String {
+    let number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if text.strip_prefix('+').is_some_and(number) {
+        return text.to_owned();
+    }
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
@@ -92,11 +97,13 @@ mod tests {
             json!({"name": "=HYPERLINK(\"http://example.org\")", "bytes": -5}),
             json!({"name": "a, b\r\n\"c\"", "bytes": 1e29, "bytesExact": "100000000000000000000000000001"}),
             json!({"name": null}),
+            json!({"name": "+41790000009", "bytes": 0}),
+            json!({"name": "+4179+1", "bytes": 0}),
         ];
         let text = lines(&["name", "bytes"], &rows).expect("lines");
         let expected = "\"'=HYPERLINK(\"\"http://example.org\"\")\",-5\r\n\
                         \"a, b\r\n\"\"c\"\"\",100000000000000000000000000001\r\n\
-                        ,\r\n";
+                        ,\r\n+41790000009,0\r\n'+4179+1,0\r\n";
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
     }
 }

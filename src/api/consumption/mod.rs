@@ -3,7 +3,7 @@
 
 mod answers;
 mod carriers;
-mod csv;
+pub(super) mod csv;
 mod details;
 mod invoices;
 mod kpis;

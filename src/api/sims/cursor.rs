@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 
 use crate::domain::Iccid;
+use crate::store::sessions::{SessionPlace, SimSession};
 use crate::store::sim_usage::RecordPlace;
 
 /// What is told of one that is not ours.
@@ -29,6 +30,19 @@ pub(super) fn record(cursor: &str) -> Option<RecordPlace> {
     Some(RecordPlace { period_start, id: id.parse().ok()? })
 }
 
+pub(super) fn of_session(session: &SimSession) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", session.last_reading_at.timestamp_micros(), session.session_id))
+}
+
+pub(super) fn session(cursor: &str) -> Option<SessionPlace> {
+    let text = decoded(cursor)?;
+    let (micros, session_id) = text.split_once('.')?;
+    // PostgreSQL has no text with a zero in it.
+    let session_id = (!session_id.contains('\0')).then(|| session_id.to_owned())?;
+    let last_reading_at = DateTime::<Utc>::from_timestamp_micros(micros.parse().ok()?)?;
+    Some(SessionPlace { last_reading_at, session_id })
+}
+
 fn decoded(cursor: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
 }
@@ -46,5 +60,12 @@ mod tests {
             assert_eq!(record(bad), None, "{bad}");
         }
         assert_eq!(iccid(&of_record(place)), None);
+        let at = DateTime::UNIX_EPOCH;
+        let place = SessionPlace { last_reading_at: at, session_id: "a.b".into() };
+        let cursor = URL_SAFE_NO_PAD.encode("0.a.b");
+        assert_eq!(session(&cursor), Some(place));
+        for bad in ["", "!", "MA", &URL_SAFE_NO_PAD.encode("0.a\0b"), &URL_SAFE_NO_PAD.encode("x.a")] {
+            assert_eq!(session(bad), None, "{bad}");
+        }
     }
 }

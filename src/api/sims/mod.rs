@@ -8,6 +8,8 @@ mod lists;
 mod number;
 mod records;
 mod resource;
+mod sessions;
+mod table;
 mod usage;
 
 use std::time::Duration;
@@ -26,12 +28,15 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(lists::provisioned_sims))
         .routes(routes!(lists::sim_cards))
-        .routes(routes!(resource::create))
+        .routes(routes!(table::list, resource::create))
+        .routes(routes!(table::choices))
+        .routes(routes!(table::export))
         .routes(routes!(import::import))
         .routes(routes!(resource::show, resource::change))
         .routes(routes!(usage::show))
         .routes(routes!(history::show))
         .routes(routes!(records::list))
+        .routes(routes!(sessions::list))
 }
 
 /// For how long an import may go on within a request that may take so long: the answer needs time too.

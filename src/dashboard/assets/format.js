@@ -44,6 +44,8 @@ export function createFormat({ timeZone = "UTC", currency = "CHF" } = {}) {
       date({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }).format(
         moment(value),
       ),
+    /** `21 Nov, 14:05:09` */
+    moment: (value) => date({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(moment(value)),
     /** `2026-11-21` of a moment, in the tenant's zone. */
     isoDay: (value) => {
       const parts = date({ year: "numeric", month: "2-digit", day: "2-digit" }).formatToParts(moment(value));

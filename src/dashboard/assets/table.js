@@ -13,12 +13,12 @@ const COLLATOR = new Intl.Collator("en", { numeric: true });
  * Columns are `{key, title, value(row), cell?(row), data?(row), numeric?, sortable?, search?, hide?}`: `value` sorts, `cell` is what is shown (a text
  * or a node), `data` becomes `data-…` attributes, `search: true` lets the search look at it, `hide: "narrow"` leaves it out on
  * phones. `onState({q, sort, page})` hears changes, where `sort` is a key, with `-` before it for descending.
- * With `remote`, rows are one page of the server's: `update(rows, {total, page, pages})`, and columns that sort say `sortable: true`.
- * Test id: `table-<name>`.
+ * With `remote`, rows are one page of the server's: `update(rows, {total, page, pages})`, and columns that sort say `sortable: true`; a
+ * `total` of null is one that nobody counted. Test id: `table-<name>`, of the search what `searchTestid` says.
  */
 export function createTable(options) {
   const { name, title, columns, pageSize = 10, searchLabel = null, csv = null, remote = false } = options;
-  const { nothing = ["Nothing here", ""], onState = () => {}, state: given = {} } = options;
+  const { nothing = ["Nothing here", ""], onState = () => {}, state: given = {}, searchTestid = null } = options;
   const state = { q: "", sort: "", page: 1, ...given };
   const heads = new Map();
   const tableBody = h("tbody");
@@ -65,7 +65,7 @@ export function createTable(options) {
   function searchField() {
     const id = uid("search");
     const said = debounced((q) => change({ q, page: 1 }), SEARCH_AFTER_MS);
-    const input = h("input", { id, type: "search", value: state.q, placeholder: searchLabel, autocomplete: "off", spellcheck: "false", oninput: () => said(input.value.trim()) });
+    const input = h("input", { id, type: "search", value: state.q, placeholder: searchLabel, autocomplete: "off", spellcheck: "false", dataset: searchTestid ? { testid: searchTestid } : {}, oninput: () => said(input.value.trim()) });
     return h("div", { class: "search" }, h("label", { class: "visually-hidden", for: id }, searchLabel), icon("search", 16), input);
   }
 
@@ -118,7 +118,8 @@ export function createTable(options) {
     scroller.hidden = none;
     blank.hidden = !none;
     if (none) fill(blank, state.q ? emptyState("Nothing matches", "Search for something else.") : emptyState(...nothing));
-    text(count, none ? "" : `${number(from + 1)}–${number(from + shown.length)} of ${number(total)}`);
+    const span = `${number(from + 1)}–${number(from + shown.length)}`;
+    text(count, none ? "" : total === null ? span : `${span} of ${number(total)}`);
     previous.disabled = page <= 1;
     next.disabled = page >= pages;
   }

@@ -2,9 +2,9 @@
 
 import { h } from "../dom.js";
 
-export function dataTable({ title, data, format }) {
+export function dataTable({ title, data, format, costs }) {
   const split = data.series.length > 1 ? data.series : [];
-  const head = [data.labels.column, "Data", ...split.map((series) => series.name), `Cost (${format.currency})`, "SIMs"];
+  const head = [data.labels.column, "Data", ...split.map((series) => series.name), ...(costs ? [`Cost (${format.currency})`, "SIMs"] : [])];
   return h(
     "table",
     {},
@@ -20,8 +20,8 @@ export function dataTable({ title, data, format }) {
           h("th", { scope: "row" }, data.labels.long(point)),
           h("td", { dataset: { bytes: point.exact } }, format.bytes(point.bytes)),
           split.map((series) => h("td", { dataset: { part: series.id, bytes: point.exactParts?.[series.id] ?? point.parts[series.id] ?? 0 } }, format.bytes(point.parts[series.id] ?? 0))),
-          h("td", { dataset: { cost: point.cost } }, format.money(point.cost)),
-          h("td", { dataset: { sims: point.sims } }, format.number(point.sims)),
+          costs && h("td", { dataset: { cost: point.cost } }, format.money(point.cost)),
+          costs && h("td", { dataset: { sims: point.sims } }, format.number(point.sims)),
         ),
       ),
     ),

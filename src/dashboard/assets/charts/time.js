@@ -12,10 +12,11 @@ const BOTTOM = 26;
 /**
  * `update({points, series, labels, rolling})`: points are `{start, end, bytes, exact, cost, sims, parts}`, with `parts` by the ids
  * of `series` (`{id, name, colour}`); `labels` are `{short(point), long(point), column}`; `rolling` is `{from, to, text}` in milliseconds or null.
- * `onZoom(first, last)` gets the indexes of a range that was dragged. Test id: `chart-<name>`.
+ * `onZoom(first, last)` gets the indexes of a range that was dragged. Without `costs`, points have neither `cost` nor `sims`. Test id:
+ * `chart-<name>`.
  */
-export function createTimeChart({ name, title, format, onZoom = null, height: least = 280 }) {
-  const hidden = new Set();
+export function createTimeChart({ name, title, format, onZoom = null, height: least = 280, costs = true }) {
+  const hidden = new Set(costs ? [] : ["cost"]);
   const grid = svg("g", { class: "grid" });
   const bars = svg("g", { class: "bars" });
   const [halo, line, open] = ["cost-halo", "cost-line", "cost-line cost-open"].map((name) => svg("path", { class: name }));
@@ -92,7 +93,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
     fill(
       legend,
       data.series.map((series) => entry(series.id, series.name, colourClass(series.colour))),
-      entry("cost", `Cost (${format.currency})`, "legend-cost"),
+      costs && entry("cost", `Cost (${format.currency})`, "legend-cost"),
     );
   }
 
@@ -111,9 +112,10 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
     const shown = data.series.filter((series) => !hidden.has(series.id));
     const sums = data.points.map((point) => shown.reduce((sum, { id }) => sum + Math.max(0, point.parts[id] ?? 0), 0));
     const volume = byteAxis(Math.max(0, ...sums), 4);
-    const cost = alongside(Math.max(0, ...data.points.map((point) => point.cost)), volume.steps);
+    const cost = alongside(Math.max(0, ...data.points.map((point) => point.cost ?? 0)), volume.steps);
     const narrow = width < 480;
-    const [left, right] = narrow ? [52, 44] : [64, 64];
+    const [left, beside] = narrow ? [52, 44] : [64, 64];
+    const right = costs ? beside : 8;
     const inner = { left, right: width - right, top: TOP, bottom: height - BOTTOM };
     const slot = (inner.right - inner.left) / Math.max(1, data.points.length);
     return {
@@ -238,11 +240,11 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
         h("p", { class: "tooltip-title" }, data.labels.long(point)),
         split ? parts.reverse() : [],
         row(split ? "tooltip-total" : colourClass(0), split ? "Total" : "Data", format.bytes(point.bytes), point.exact),
-        row("legend-cost", "Cost", format.money(point.cost)),
-        row("tooltip-plain", "SIMs", format.number(point.sims)),
+        costs && row("legend-cost", "Cost", format.money(point.cost)),
+        costs && row("tooltip-plain", "SIMs", format.number(point.sims)),
         point.unfinished ? h("p", { class: "tooltip-note" }, "Not over yet.", isNewest ? ` ${data.rolling.text}` : "") : null,
       ],
-      words: `${data.labels.long(point)}: ${format.bytes(point.bytes)}, ${format.money(point.cost)}, ${format.number(point.sims)} SIMs`,
+      words: `${data.labels.long(point)}: ${format.bytes(point.bytes)}${costs ? `, ${format.money(point.cost)}, ${format.number(point.sims)} SIMs` : ""}`,
     };
   }
 
@@ -262,7 +264,7 @@ export function createTimeChart({ name, title, format, onZoom = null, height: le
       }
       drawLegend();
       draw();
-      fill(numbers, dataTable({ title, data, format }));
+      fill(numbers, dataTable({ title, data, format, costs }));
     },
     focus: () => plot.focus({ preventScroll: true }),
     dispose() {
