@@ -61,7 +61,7 @@ async fn publishers_wait_for_a_busy_subscriber_and_nothing_is_lost() {
     }
     let publishing = publishers.into_iter().enumerate().map(async |(at, mut publisher)| {
         for n in 1..=500u16 {
-            publisher.publish(&publish(&format!("t/{at}"), n.to_string()).qos1(n)).await;
+            publisher.publish(&publish(format!("t/{at}"), n.to_string()).qos1(n)).await;
         }
         for n in 1..=500 {
             assert_eq!(publisher.puback().await, n);
@@ -94,7 +94,7 @@ async fn clients_that_overrun_each_other_are_both_read() {
     }
     for (at, client) in clients.iter_mut().enumerate() {
         for n in 1..=80 {
-            client.publish(&publish(&format!("to/{}", 1 - at), "x").qos1(n)).await;
+            client.publish(&publish(format!("to/{}", 1 - at), "x").qos1(n)).await;
         }
     }
     let reading = clients.iter_mut().map(async |client| {
