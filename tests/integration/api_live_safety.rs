@@ -134,7 +134,7 @@ async fn who_watches_is_sent_away_when_the_key_is_revoked() {
             }
         };
         let frame = tokio::time::timeout(PATIENCE, closed).await.expect("the socket is closed");
-        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "this API key was revoked"));
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "the key or session ended"));
         // Another key of the tenant is not concerned.
         assert_eq!(next(&mut kept).await["channel"], "tenant.1.dashboard-stats");
         assert_eq!(next(&mut kept).await["channel"], "tenant.1.dashboard-stats");
