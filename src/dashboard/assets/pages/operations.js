@@ -54,8 +54,9 @@ export async function show(root, context) {
 
   function tellStatus(now) {
     const bad = now.problems.length > 0;
-    status.className = `badge ${bad ? "badge-bad" : "badge-good"}`;
-    text(status, bad ? "Not well" : "All well");
+    const watched = GAUGES.filter((gauge) => ["warn", "bad"].includes(gauge.read(now, format).level)).length;
+    status.className = `badge ${bad ? "badge-bad" : watched ? "badge-warn" : "badge-good"}`;
+    text(status, bad ? "Not well" : watched ? `Nothing wrong, ${watched} to watch` : "All well");
     problems.hidden = !bad;
     const lines = JSON.stringify(now.problems);
     if (problems.dataset.lines === lines) return;
