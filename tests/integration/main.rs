@@ -39,6 +39,7 @@ mod dashboard_figures;
 mod dashboard_live;
 mod dashboard_people;
 mod dashboard_sessions;
+mod dashboard_sims;
 mod dashboard_serving;
 mod database_away;
 mod database_roles;
