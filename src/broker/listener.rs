@@ -59,7 +59,6 @@ pub(super) async fn run(
     drop(listeners);
     hub.tasks.close();
     hub.tasks.wait().await;
-    hub.journal.close();
 }
 
 /// The next client of any listener. They take turns, so that a rush at one does not shut the others. Cancel-safe.

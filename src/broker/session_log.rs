@@ -149,7 +149,8 @@ impl SessionChanges {
 #[derive(Clone)]
 pub struct SessionLog {
     journal: Arc<Journal>,
-    /// What waits for clients would be gone with their sessions.
+    /// When the broker ends its sessions go on until they are written down: a session that is dropped has ended, and what waits in
+    /// it is gone.
     _sessions: Arc<Registry>,
 }
 

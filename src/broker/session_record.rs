@@ -14,7 +14,7 @@ use super::session_log::{StoredMessage, StoredSubscription};
 #[derive(Default)]
 pub(super) struct Journal {
     changed: Mutex<VecDeque<Arc<SessionRecord>>>,
-    /// Somebody writes sessions down. It ends with the broker, whose sessions end with it and are not to be forgotten for that.
+    /// Somebody writes sessions down.
     open: AtomicBool,
 }
 
@@ -26,11 +26,6 @@ impl Journal {
 
     pub(super) fn open(&self) {
         self.open.store(true, Ordering::Release);
-    }
-
-    /// From here on sessions that are dropped are kept in the table.
-    pub(super) fn close(&self) {
-        self.open.store(false, Ordering::Release);
     }
 
     fn is_open(&self) -> bool {

@@ -130,9 +130,8 @@ async fn stored(database: &TestDatabase, messages: i64) {
     .await;
 }
 
-/// Catches sessions that end with the program (`journal.close` left out: their end is stored), what waits in them and is gone before it
-/// is written down (`SessionLog` without the registry), messages that are forgotten when they are sent, and such as come again although
-/// they were acknowledged (`note_acknowledged` left out).
+/// Catches sessions that end with the program (`SessionLog` without the registry), messages that are forgotten when they are sent, and
+/// such as come again although they were acknowledged (`note_acknowledged` left out).
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_there_after_a_restart_and_after_a_kill() {
     let database = TestDatabase::new().await;
