@@ -32,7 +32,6 @@ mod status;
 mod strangers;
 mod usage;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +76,6 @@ pub(crate) struct ApiState {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
     /// Where the broker listens.
-    pub(crate) mqtt_addr: Option<SocketAddr>,
     pub(crate) store: Store,
     /// Posted records go the way of those over MQTT.
     pub(crate) posts: Posts,
@@ -135,7 +133,6 @@ pub(crate) struct ApiOptions<'c> {
     pub(crate) demo: Option<TenantId>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) mqtt_addr: Option<SocketAddr>,
     pub(crate) store: Store,
     pub(crate) posts: Posts,
     pub(crate) database: DatabaseState,
@@ -154,7 +151,6 @@ impl ApiState {
             demo,
             readiness,
             metrics,
-            mqtt_addr,
             store,
             posts,
             database,
@@ -174,7 +170,6 @@ impl ApiState {
         Self {
             readiness,
             metrics,
-            mqtt_addr,
             store,
             posts,
             database,

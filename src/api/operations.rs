@@ -162,7 +162,7 @@ async fn show(_caller: Allowed<ReadUsage>, State(state): State<ApiState>) -> Jso
             pending_records,
             pending_batches,
         },
-        broker: state.mqtt_addr.map(|_| BrokerStatus {
+        broker: state.readiness.broker_wanted().then(|| BrokerStatus {
             connections: metrics.broker.open_connections(),
             paused: metrics.broker.paused_readers(),
         }),

@@ -43,7 +43,7 @@ struct SessionBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SessionData {
-    /// `open` in demo mode, where everybody may look; else `keys`.
+    /// `open` in demo mode, where everybody may look, change settings and mend parked records; else `keys`.
     #[schema(example = "keys")]
     mode: &'static str,
     signed_in: bool,

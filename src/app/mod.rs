@@ -6,6 +6,7 @@ mod maintenance;
 mod mqtt;
 mod mqtt_sessions;
 mod retained;
+mod write_behind;
 mod sources;
 
 use std::net::SocketAddr;
@@ -195,7 +196,6 @@ impl Bridge {
                 demo: options.open.then_some(DEFAULT_TENANT.0),
                 readiness: readiness.clone(),
                 metrics: metrics.clone(),
-                mqtt_addr,
                 store: store.clone(),
                 posts,
                 database: state,

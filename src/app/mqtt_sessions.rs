@@ -15,13 +15,11 @@ use crate::shutdown::vital;
 use crate::store::mqtt_sessions::{MqttMessageRow, MqttSessionChange, MqttSessionRow};
 use crate::store::{Remedy, Store, StoreError};
 
+use super::write_behind::{self, WriteBehind};
+
 const PAGE: i64 = 1_000;
-/// What changed is written down this often.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Sessions in one transaction; each brings at most about 1 MB of messages.
 const AT_ONCE: usize = 50;
-/// At the end the database may be away: nobody waits for it longer.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Where the sessions of one broker are.
 #[derive(Clone)]
@@ -44,7 +42,7 @@ pub(super) async fn attach(
     let (log, sessions) = broker.sessions();
     let most = i64::try_from(config.max_outbound_messages + config.max_outbound_in_flight);
     restore(&table, &sessions, most.unwrap_or(i64::MAX)).await?;
-    tasks.spawn(vital("MQTT sessions", keep(table, log, stop.clone())));
+    tasks.spawn(vital("MQTT sessions", write_behind::keep(Sessions { table, log }, stop.clone())));
     Ok(())
 }
 
@@ -98,39 +96,26 @@ async fn restore(table: &Table, sessions: &SessionRestore, most: i64) -> Result<
     Ok(())
 }
 
-/// Writes down what changes, until `stop`, and then what is left. The broker has ended by then.
-async fn keep(table: Table, log: SessionLog, stop: CancellationToken) {
-    let mut fails = false;
-    loop {
-        let stopped = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
-        if stopped {
-            let last = tokio::time::timeout(LAST_WRITE, write(&table, &log)).await;
-            if !matches!(last, Ok(Ok(()))) {
-                warn!("MQTT sessions are not stored as they were in the last seconds: the database is away");
-            }
-            return;
-        }
-        match write(&table, &log).await {
-            Ok(()) => fails = false,
-            Err(error) if !std::mem::replace(&mut fails, true) => {
-                warn!(%error, "MQTT sessions wait for the database");
-            }
-            Err(_) => {}
-        }
-    }
+struct Sessions {
+    table: Table,
+    log: SessionLog,
 }
 
-async fn write(table: &Table, log: &SessionLog) -> Result<(), StoreError> {
-    loop {
-        let changes = log.take(AT_ONCE);
-        if changes.is_empty() {
-            return Ok(());
+impl WriteBehind for Sessions {
+    const WHAT: &'static str = "MQTT sessions";
+
+    async fn write(&self) -> Result<(), StoreError> {
+        loop {
+            let changes = self.log.take(AT_ONCE);
+            if changes.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = save(&self.table, &changes).await {
+                self.log.give_back(changes);
+                return Err(error);
+            }
+            self.log.stored(changes);
         }
-        if let Err(error) = save(table, &changes).await {
-            log.give_back(changes);
-            return Err(error);
-        }
-        log.stored(changes);
     }
 }
 

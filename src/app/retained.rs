@@ -1,7 +1,5 @@
 //! Retained messages of the embedded broker, before its start and after each change.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -12,13 +10,11 @@ use crate::shutdown::vital;
 use crate::store::retained::RetainedRow;
 use crate::store::{Remedy, Store, StoreError};
 
+use super::write_behind::{self, WriteBehind};
+
 const PAGE: i64 = 1_000;
-/// What changed is written down this often.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Messages in one transaction; with the largest packets they are 25 MB.
 const AT_ONCE: usize = 100;
-/// At the end the database may be away: nobody waits for it longer.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Gives a broker that has no clients yet what was retained before, and keeps what it retains from now on.
 pub(super) async fn attach(
@@ -29,7 +25,8 @@ pub(super) async fn attach(
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     restore(store, clock, &broker.retained()).await?;
-    tasks.spawn(vital("retained messages", keep(store.clone(), clock, broker.retained(), stop.clone())));
+    let retained = Retained { store: store.clone(), clock, log: broker.retained() };
+    tasks.spawn(vital("retained messages", write_behind::keep(retained, stop.clone())));
     Ok(())
 }
 
@@ -63,37 +60,25 @@ async fn restore(store: &Store, clock: Clock, log: &RetainedLog) -> Result<(), S
     Ok(())
 }
 
-/// Writes down what changes, until `stop`, and then what is left. The broker has ended by then.
-async fn keep(store: Store, clock: Clock, log: RetainedLog, stop: CancellationToken) {
-    let mut fails = false;
-    loop {
-        let stopped = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
-        if stopped {
-            let last = tokio::time::timeout(LAST_WRITE, write(&store, clock, &log)).await;
-            if !matches!(last, Ok(Ok(()))) {
-                warn!("retained messages of the last seconds are not stored: the database is away");
-            }
-            return;
-        }
-        match write(&store, clock, &log).await {
-            Ok(()) => fails = false,
-            Err(error) if !std::mem::replace(&mut fails, true) => {
-                warn!(%error, "retained messages wait for the database");
-            }
-            Err(_) => {}
-        }
-    }
+struct Retained {
+    store: Store,
+    clock: Clock,
+    log: RetainedLog,
 }
 
-async fn write(store: &Store, clock: Clock, log: &RetainedLog) -> Result<(), StoreError> {
-    loop {
-        let changes = log.take(AT_ONCE);
-        if changes.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = save(store, &rows(&changes, clock), &changes.forgotten).await {
-            log.give_back(changes);
-            return Err(error);
+impl WriteBehind for Retained {
+    const WHAT: &'static str = "retained messages";
+
+    async fn write(&self) -> Result<(), StoreError> {
+        loop {
+            let changes = self.log.take(AT_ONCE);
+            if changes.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = save(&self.store, &rows(&changes, self.clock), &changes.forgotten).await {
+                self.log.give_back(changes);
+                return Err(error);
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ impl BrokerMetrics {
         );
         registry.register(
             "mqtt_paused_readers",
-            "Connections that are not read because too much of theirs is unacknowledged",
+            "Connections that are not read because too much of theirs is unacknowledged, or a subscriber does not keep up",
             self.paused_readers.clone(),
         );
         self.register_admission(registry);

@@ -77,6 +77,13 @@ struct State {
     watcher: Option<Weak<SessionRecord>>,
 }
 
+impl State {
+    /// Position of the oldest that waits, or of the next one.
+    fn oldest(&self) -> u64 {
+        self.waiting.front().map_or(self.next_position, |(position, _)| *position)
+    }
+}
+
 /// What waits from a position on, to be stored.
 pub(super) struct Waiting {
     /// Position of the oldest that waits at all.
@@ -151,8 +158,7 @@ impl Outbox {
             giving_way.push(oldest);
         }
         let was_empty = state.waiting.is_empty();
-        state.bytes += bytes;
-        self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
+        self.charge(&mut state, bytes);
         let position = state.next_position;
         state.next_position += 1;
         state.waiting.push_back((position, delivery));
@@ -184,12 +190,17 @@ impl Outbox {
     pub(super) fn put_back(&self, delivery: Delivery) {
         let mut state = self.lock();
         let bytes = delivery.publication.bytes();
-        state.bytes += bytes;
-        self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
-        let position = state.waiting.front().map_or(state.next_position, |(position, _)| *position);
+        self.charge(&mut state, bytes);
+        let position = state.oldest();
         state.waiting.push_front((position, delivery));
         drop(state);
         self.ready.notify_one();
+    }
+
+    /// Counts what is about to be put in.
+    fn charge(&self, state: &mut State, bytes: usize) {
+        state.bytes += bytes;
+        self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn pop(&self, state: &mut State) -> Option<(u64, Delivery)> {
@@ -246,8 +257,7 @@ impl Outbox {
     pub(super) fn restore(&self, position: u64, delivery: Delivery) {
         let mut state = self.lock();
         let bytes = delivery.publication.bytes();
-        state.bytes += bytes;
-        self.of.bytes_in_all.fetch_add(bytes, Ordering::Relaxed);
+        self.charge(&mut state, bytes);
         state.next_position = state.next_position.max(position + 1);
         state.waiting.push_back((position, delivery));
     }
@@ -260,8 +270,7 @@ impl Outbox {
 
     /// Position of the oldest that waits, or of the next one.
     pub(super) fn oldest(&self) -> u64 {
-        let state = self.lock();
-        state.waiting.front().map_or(state.next_position, |(position, _)| *position)
+        self.lock().oldest()
     }
 
     /// What waits from a position on, at most so much of it; without QoS 0, which is not stored.
@@ -283,7 +292,7 @@ impl Outbox {
             bytes += delivery.publication.bytes();
             messages.extend(StoredMessage::of(delivery, *position, now));
         }
-        let oldest = state.waiting.front().map_or(state.next_position, |(position, _)| *position);
+        let oldest = state.oldest();
         Waiting { oldest, to: to.unwrap_or(state.next_position), complete: to.is_none(), messages }
     }
 

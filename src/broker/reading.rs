@@ -30,7 +30,7 @@ impl Drop for Paused {
 /// Why a connection is not read now.
 #[derive(Default)]
 pub(super) struct Pauses {
-    /// Too much of its waits for the database.
+    /// Too much of its waits for the database, or for a subscriber.
     behind: Option<Paused>,
     /// It sends too fast.
     throttled: Option<Throttled>,

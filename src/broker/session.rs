@@ -152,7 +152,7 @@ impl Session {
         let header = session.header(stored.keep, Some(ends));
         session.record = RecordHandle::new(&hub.journal, key.clone());
         if let Some(record) = &session.record {
-            record.restored(header, Some(outbox), stored_to);
+            record.restored(header, outbox, stored_to);
         }
         Some(session)
     }

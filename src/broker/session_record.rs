@@ -127,10 +127,10 @@ impl RecordHandle {
     }
 
     /// As it was read from the table, up to this position.
-    pub(super) fn restored(&self, header: Header, outbox: Option<Arc<Outbox>>, stored_to: u64) {
+    pub(super) fn restored(&self, header: Header, outbox: Arc<Outbox>, stored_to: u64) {
         self.0.set_has_messages(stored_to > 0);
         let mut state = self.0.lock();
-        *state = RecordState { header, outbox, stored_to, ..RecordState::default() };
+        *state = RecordState { header, outbox: Some(outbox), stored_to, ..RecordState::default() };
         drop(state);
         self.watch();
     }

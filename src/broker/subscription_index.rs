@@ -175,7 +175,7 @@ impl SubscriptionIndex {
         Some(IndexedSubscription { index: self.clone(), tenant, filter, number })
     }
 
-    /// Nodes that the index holds, for tests of what it forgets.
+    /// Whether nothing is left of any subscription.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).tenants.is_empty()

@@ -119,7 +119,10 @@ async fn assert_kpis(browser: &Browser, kpis: &Value) {
         ("sims", "value", "activeSims"),
     ] {
         browser
-            .wait_for(&format!("Number({})", kpi(name, kind)), &json!(data[field]["value"].as_f64()))
+            .wait_for(
+                &format!("Number({})", kpi(name, kind)),
+                &json!(data[field]["value"].as_f64().expect("a number")),
+            )
             .await;
     }
 }

@@ -83,7 +83,9 @@ async fn no_page_asks_elsewhere_or_complains() {
     let (_database, api) = demo().await;
     post(&api, "a", GB).await;
     let browser = Browser::at(&api.base).await;
-    let pages = ["/", "/consumption", "/invoices", "/operations", "/quarantine", "/sign-in"];
+    let one = format!("/sims/{ICCID}");
+    let pages =
+        ["/", "/consumption", "/invoices", "/sims", one.as_str(), "/operations", "/quarantine", "/sign-in"];
     for page in pages {
         let answer = api.get(page).await;
         let policy = answer.header("content-security-policy").expect("a policy");
@@ -123,7 +125,7 @@ async fn operations_shows_what_the_api_says_and_renews_it() {
     let told: Value = api.get("/api/v1/operations").await.json();
     assert_eq!((&told["ingest"]["stored"], &told["ingest"]["duplicate"]), (&json!(2), &json!(1)));
     let gauge = |name: &str| format!("document.querySelector('[data-testid=gauge-{name}]')?.dataset");
-    let runway = json!(told["partitions"]["runwayDays"].as_f64());
+    let runway = json!(told["partitions"]["runwayDays"].as_f64().expect("a number"));
     browser.wait_for(&format!("Number({}.value)", gauge("runway")), &runway).await;
     assert_eq!(browser.value(&format!("{}.level", gauge("runway"))).await, "good");
     assert_eq!(browser.value(&format!("{}.level", gauge("puback"))).await, "idle");

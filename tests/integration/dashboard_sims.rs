@@ -84,8 +84,8 @@ async fn the_list_of_sims_shows_what_the_api_says() {
     assert_eq!(browser.value("document.querySelectorAll('[data-testid=table-sims] b').length").await, 0);
     browser.fill("[data-testid=filter-search]", "meter").await;
     browser.wait_for(LISTED, &listed(&asked(&api, "/api/v1/sims?search=meter").await)).await;
-    browser.open("/sims?carrier=North%20Mobile&sort=-usedBytes").await;
-    let filtered = asked(&api, "/api/v1/sims?carrier=North%20Mobile&sort=-usedBytes").await;
+    browser.open("/sims?carrier=North%20Mobile&sort=usedBytes").await;
+    let filtered = asked(&api, "/api/v1/sims?carrier=North%20Mobile&sort=usedBytes").await;
     assert_eq!(filtered["sims"].as_array().map(Vec::len), Some(2));
     browser.wait_for(LISTED, &listed(&filtered)).await;
     browser.click(&format!("[data-testid=table-sims] a[href$='/{CAMERA}']")).await;
@@ -94,6 +94,7 @@ async fn the_list_of_sims_shows_what_the_api_says() {
     browser.wait_for(LISTED, &listed(&filtered)).await;
     assert_eq!(browser.console().await, Vec::<String>::new());
     browser.close().await;
+    api.close().await;
 }
 
 /// Catches one SIM's figures that are another's, rounded or of another cycle, and records that are missing or twice.
@@ -120,4 +121,5 @@ async fn one_sim_shows_its_cycle_history_and_records() {
     browser.wait("document.body.textContent.includes('8941000000000000099')").await;
     assert_eq!(browser.value("document.querySelectorAll('[data-testid=cycle-used]').length").await, 0);
     browser.close().await;
+    api.close().await;
 }

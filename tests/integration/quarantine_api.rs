@@ -130,6 +130,7 @@ async fn a_discarded_record_is_neither_listed_nor_stored() {
     assert_eq!(discard().await.status, 204);
     assert_eq!(discard().await.status, 409);
     assert_eq!(list(&api, &key, "").await, json!({"reasons": [], "records": [], "nextCursor": null}));
+    assert_eq!(list(&api, &key, "?state=discarded").await["records"][0]["id"], id);
     let replayed = replay(&api, &key, &id, json!({"payload": record_at("a", AT, 9)})).await;
     assert_eq!((replayed.status, &replayed.json()["message"]), (409, &json!("is discarded already")));
     assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 0);

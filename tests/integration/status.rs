@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::bridge::{BridgeOptions, BridgeProcess, simbridge};
+use crate::harness::bridge::{BridgeOptions, BridgeProcess, command, simbridge};
 use crate::harness::certificates::{Certificates, connect_tls};
 use crate::harness::database::TestDatabase;
 use crate::harness::eventually;
@@ -13,6 +13,17 @@ async fn broker(bridge: &BridgeProcess) -> Value {
     let (code, body) = bridge.get("/statusz").await;
     assert_eq!(code, 200, "{body}");
     serde_json::from_str::<Value>(&body).expect("JSON")["broker"].take()
+}
+
+/// What the page of operations is told.
+async fn operations(database: &TestDatabase, bridge: &BridgeProcess) -> Value {
+    let create = ["keys", "create", "operator", "--permission", "usage:read"];
+    let (code, key, said) = command(database, &create).await;
+    assert_eq!(code, Some(0), "{said}");
+    let request = reqwest::Client::new().get(format!("http://{}/api/v1/operations", bridge.http));
+    let answer = request.bearer_auth(key.trim()).send().await.expect("an answer");
+    let text = answer.text().await.expect("text");
+    serde_json::from_str::<Value>(&text).expect("JSON")["broker"].take()
 }
 
 /// Connections are counted when they are accepted, and a moment after they have ended.
@@ -55,6 +66,7 @@ async fn connections_of_every_listener_are_shown_also_without_the_plain_one() {
     page.connect("page").await;
     counts(&bridge, 2).await;
     assert_eq!(head(&bridge).await, lines("broker   2 connections"));
+    assert_eq!(operations(&database, &bridge).await["connections"], 2);
     drop(encrypted);
     counts(&bridge, 1).await;
     assert_eq!(bridge.terminate().await, Some(0));
@@ -77,5 +89,6 @@ async fn without_a_broker_none_is_shown() {
     let bridge = BridgeProcess::start(&options).await;
     assert_eq!(broker(&bridge).await, Value::Null);
     assert_eq!(head(&bridge).await, lines("broker   off"));
+    assert_eq!(operations(&database, &bridge).await, Value::Null);
     assert_eq!(bridge.terminate().await, Some(0));
 }

@@ -134,14 +134,16 @@ async fn silent_connections_of_an_address_keep_its_clients_out_for_a_moment_only
         config.admission.crowded_connect_timeout_seconds = 1;
     })
     .await;
-    Client::connect_from(ONE, &broker, &Connect::v5("before")).await.ping().await;
+    let mut before = Client::connect_from(ONE, &broker, &Connect::v5("before")).await;
+    before.ping().await;
     let mut silent = Client::silent_from(ONE, &broker).await;
-    until("it has a place", || broker.metrics.connections.get() == 1).await;
+    until("it has a place", || broker.metrics.connections.get() == 2).await;
     Client::connect_from(OTHER, &broker, &Connect::v5("other")).await.ping().await;
     assert_eq!(broker.metrics.connection_count("timeout"), 0);
     Client::connect_from(ONE, &broker, &Connect::v5("d")).await.ping().await;
     assert_eq!(broker.metrics.connection_count("timeout"), 1);
     assert!(silent.packet().await.is_none());
+    before.ping().await;
 }
 
 /// Catches places that are counted for each address only.

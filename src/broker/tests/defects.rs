@@ -163,7 +163,7 @@ async fn a_subscriber_may_acknowledge_in_any_order() {
 
 /// Defect of stock rumqttd: the memory for each distinct topic, filter and client identifier is never freed.
 ///
-/// Catches numbers of filters that are not given out again.
+/// Catches subscriptions and sessions that stay after their client.
 #[tokio::test]
 async fn topics_filters_and_client_identifiers_leave_nothing_behind() {
     let mut broker = TestBroker::start().await;

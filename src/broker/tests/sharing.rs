@@ -192,7 +192,7 @@ async fn a_group_gets_no_retained_messages_and_its_members_their_own_options() {
     }
 }
 
-/// Catches groups that are kept when nobody is left: their links would run out.
+/// Catches groups that are kept when nobody is left: they would use up `max_subscriptions`.
 #[tokio::test]
 async fn a_group_without_members_is_given_up() {
     let broker = TestBroker::configured(|config| config.max_subscriptions = 2).await;

@@ -54,8 +54,6 @@ export function createApi({ onUnauthorized = () => {} } = {}) {
   return {
     get: (path, query, options = {}) => request("GET", path, { query, ...options }),
     post: (path, body, options = {}) => request("POST", path, { body, ...options }),
-    patch: (path, body, options = {}) => request("PATCH", path, { body, ...options }),
-    put: (path, body, options = {}) => request("PUT", path, { body, ...options }),
     remove: (path, options = {}) => request("DELETE", path, options),
     /** The address of a file, for a link. */
     href: (path, query) => path + queryOf(query),

@@ -59,10 +59,5 @@ export function createFigure({ name, title, format }) {
       extra.hidden = !next.extra;
       spark.update(next.series);
     },
-    fail() {
-      text(value, "\u2013");
-      pill.hidden = true;
-      text(against, "not available");
-    },
   };
 }

@@ -9,8 +9,8 @@ const PASSING = ["offline", "timeout", "busy", "server"];
 const AGAIN_AFTER_MS = 15_000;
 
 /**
- * `size` (`s`, `m`, `l`, what `components.css` knows as `panel-…`, or pixels) is the height that is kept free, `shape` what the skeleton looks like. A `note` that comes later keeps
- * its place by being a space. Test id: `panel-<name>`.
+ * `size` is the height that is kept free: what `components.css` knows as `panel-…` (`m`, `l`, …), `auto`, or pixels; `shape` is
+ * what the skeleton looks like. A `note` that comes later keeps its place by being a space. Test id: `panel-<name>`.
  */
 export function createPanel({ name, title, note: said = "", shape = "list", size = "m", actions = [] }) {
   const heading = uid("panel");

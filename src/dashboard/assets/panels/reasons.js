@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 
-export const REASONS = {
+const REASONS = {
   malformed: ["Malformed", "Not JSON, or nested too deeply"],
   invalid: ["Invalid", "One or more fields are at fault"],
   iccid_mismatch: ["ICCID differs", "The payload names another ICCID than the topic"],

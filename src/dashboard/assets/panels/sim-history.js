@@ -14,7 +14,7 @@ const RANGES = {
   "30d": { title: "30 days", granularity: "daily" },
   "12m": { title: "12 months", granularity: "monthly" },
 };
-export const USUAL_RANGE = "30d";
+const USUAL_RANGE = "30d";
 const SERIES = [
   { id: "download", name: "Download", colour: 0 },
   { id: "upload", name: "Upload", colour: 1 },
