@@ -109,6 +109,10 @@ fn embedded_options(config: &Config) -> EmbeddedOptions {
     let mut options = EmbeddedOptions::new(&config.data_dir);
     let bin_dir = &config.postgres.bin_dir;
     options.bin_dir = (!bin_dir.as_os_str().is_empty()).then(|| bin_dir.clone());
+    let buffers_mb = config.postgres.shared_buffers_mb;
+    if buffers_mb != 0 {
+        options.settings.push(("shared_buffers".into(), format!("{buffers_mb}MB")));
+    }
     options
 }
 

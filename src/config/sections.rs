@@ -86,6 +86,8 @@ impl Default for DatabaseConfig {
 pub struct PostgresConfig {
     /// Directory that holds `initdb` and `postgres`; empty to look in the usual places.
     pub bin_dir: PathBuf,
+    /// MiB of memory in which the server keeps pages of tables; 0 for a share of what there is.
+    pub shared_buffers_mb: u32,
 }
 
 /// The pipeline from a message to a committed record.
@@ -288,6 +290,9 @@ impl Config {
         }
         if self.ingest.max_age_days > 3_660 {
             return Some(("ingest.max_age_days", "must be at most 3660 (each month is a partition)".into()));
+        }
+        if self.postgres.shared_buffers_mb != 0 && !(16..=65_536).contains(&self.postgres.shared_buffers_mb) {
+            return Some(("postgres.shared_buffers_mb", "must be 0, or from 16 to 65536".into()));
         }
         if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
             return Some(("log.format", "must be auto, text or json".into()));

@@ -19,6 +19,7 @@ mod error;
 mod guest;
 mod launch;
 mod lock;
+mod memory;
 mod postmaster;
 mod process;
 mod server_log;

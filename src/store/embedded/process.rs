@@ -8,13 +8,15 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::memory;
 use super::postmaster::{self, Process};
 use super::socket;
 
 /// Settings that suit this program: many small transactions from a few connections, on a machine that does other work.
 /// The caller's settings come after them and win.
 pub(super) const DEFAULTS: [(&str, &str); 12] = [
-    ("shared_buffers", "128MB"),
+    // Changes of a chunk of rollups are gathered in temporary tables (ADR 0007); memory is taken as they grow.
+    ("temp_buffers", "64MB"),
     ("max_connections", "60"),
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "15min"),
@@ -57,6 +59,7 @@ pub(super) fn arguments(
     settings: &[(String, String)],
 ) {
     command.arg("-D").arg(cluster).arg("-c").arg(format!("wal_compression={wal_compression}"));
+    command.arg("-c").arg(format!("shared_buffers={}", memory::shared_buffers()));
     let callers = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in DEFAULTS.into_iter().chain(callers).chain(FIXED) {
         command.arg("-c").arg(format!("{name}={value}"));
