@@ -78,6 +78,7 @@ mod sim_sync;
 mod source_faults;
 mod source_kills;
 mod source_script;
+mod source_restarts;
 mod source_transports;
 mod sources;
 mod status;
