@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::ingest::feeder::Feeder;
+
 use super::Hub;
 use super::admission::Place;
 use super::codec::{self, Version};
 use super::connect::{self, Client};
 use super::deliveries::{DeliveryLimits, OutboundAliases};
 use super::ending::{Ending, Violation};
-use super::feeder::Feeder;
 use super::listener::send_will;
 use super::outbox::Outbox;
 use super::reading::Pauses;

@@ -14,7 +14,6 @@ mod connection;
 pub mod credential;
 mod deliveries;
 mod ending;
-mod feeder;
 mod inbound;
 mod listener;
 pub mod metrics;

@@ -6,7 +6,6 @@
 mod address;
 mod backoff;
 mod connection;
-mod inflow;
 mod tls;
 mod window;
 mod wire;
