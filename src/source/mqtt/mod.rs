@@ -143,6 +143,11 @@ impl MqttSource {
         }
     }
 
+    /// Its task has panicked: it is not subscribed any more.
+    pub(crate) fn note_defect(&self) {
+        self.state.failed("a defect; the log has it".into());
+    }
+
     fn was_subscribed(&self) -> bool {
         self.subscribed_once.load(Ordering::Relaxed)
     }
