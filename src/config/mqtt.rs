@@ -165,6 +165,8 @@ pub enum MqttConfigError {
     Missing { key: &'static str, needed_by: &'static str },
     #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.client_ca_file is set")]
     ClientCaUnused,
+    #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.crl_file is set")]
+    CrlUnused,
     #[error("mqtt.topics: {0}")]
     Topics(#[from] TopicPatternError),
     #[error("mqtt.acl.{name}: {fault}")]
