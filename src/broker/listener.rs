@@ -16,7 +16,7 @@ use super::connection::{self, Stops};
 use super::transport::{Listener, ListenerProtocol};
 use super::will::Will;
 
-/// Sessions and retained messages that have expired are looked for this often.
+/// What is over is looked for this often: sessions, delays of wills, retained messages, and rates that are at rest again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// After a refused accept (no file descriptors, say) it is tried again so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
