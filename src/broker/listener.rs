@@ -32,6 +32,8 @@ pub(super) async fn run(
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned: Option<Instant> = None;
+    // What ended while the program was away ends before the first client comes.
+    keep_house(&hub, Instant::now(), &hard);
     loop {
         let accepted = tokio::select! {
             () = soft.cancelled() => break,
