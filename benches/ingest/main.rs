@@ -6,18 +6,22 @@
 //! * `pipeline`: the same rows as JSON payloads through queue, decoder and writers, rollup markers included.
 //! * `mqtt`: the program itself, fed by the load generator over 50 connections at QoS 1 with a window of 100, until every
 //!   PUBACK has come. Then the same at half that rate for the latency of a PUBACK, and one connection with a window of 1.
+//! * `source`: the program subscribed at mosquitto, to which the same load generator publishes: from the first PUBLISH to the moment
+//!   in which everything is stored. mosquitto holds what waits; its own PUBACKs are shown beside it. Left out where it is missing.
 //! * `http`: the program again, the same rows posted in batches of 1,000 by 4 clients.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
 //! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
-//! `bare,pipeline,mqtt,http,import`).
+//! `bare,pipeline,mqtt,source,http,import`).
 
 mod bare;
 mod database;
 mod http;
 mod import;
+mod mosquitto;
 mod program;
+mod source;
 mod workload;
 
 use std::path::Path;
@@ -49,7 +53,8 @@ async fn run() {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,http,import".into());
+    let modes =
+        std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,source,http,import".into());
     let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
     let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
@@ -100,6 +105,9 @@ async fn run() {
             if round + 1 == rounds {
                 latencies(&program, sims, load.records_per_second / 2.0).await;
             }
+        }
+        if chosen("source") {
+            source::run(&server, sims, round, records, &mut rates).await;
         }
     }
     rates.compare();

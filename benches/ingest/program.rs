@@ -24,6 +24,10 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(database: &BenchDatabase) -> Self {
+        Self::launch(database, &[("SIMBRIDGE__MQTT__ANONYMOUS", "true".into())]).await
+    }
+
+    pub(crate) async fn launch(database: &BenchDatabase, settings: &[(&str, String)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_simbridge"))
             .args([
                 "serve",
@@ -35,7 +39,7 @@ impl Program {
                 "json",
             ])
             .env("DATABASE_URL", &database.url)
-            .env("SIMBRIDGE__MQTT__ANONYMOUS", "true")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -45,15 +49,16 @@ impl Program {
             let line = lines.next_line().await.expect("a line").expect("it gets ready");
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             let address = |field: &str| event[field].as_str()?.parse().ok();
-            if let Some(ready) = address("mqtt").zip(address("http")) {
-                break ready;
+            if let Some(http) = address("http").filter(|_| event["message"] == "simbridge is ready") {
+                // Nobody listens at port 0: the broker may be off.
+                break (address("mqtt").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), http);
             }
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, mqtt, http }
     }
 
-    /// Publishes until every PUBACK has come.
+    /// Publishes to its broker until every PUBACK has come.
     pub(crate) async fn load(
         &self,
         sims: usize,
@@ -63,32 +68,7 @@ impl Program {
         window: u16,
         rate: Option<f64>,
     ) -> LoadReport {
-        let now = Clock::System.now();
-        let options = LoadOptions {
-            addr: self.mqtt.to_string(),
-            protocol: Protocol::V311,
-            qos: 1,
-            credentials: None,
-            connections,
-            window,
-            records_per_message: 1,
-            rate,
-            records,
-            duration,
-            fleet: fleet(sims),
-            run_id: RunId::new(1, now),
-            until: now,
-            drain_timeout: Duration::from_secs(60),
-        };
-        let progress = Arc::new(LoadProgress::default());
-        let report = load::run(options, progress, CancellationToken::new()).await.expect("the load runs");
-        assert_eq!(
-            (report.messages_unacknowledged, report.connections_lost),
-            (0, 0),
-            "{:?}",
-            report.first_loss
-        );
-        report
+        publish(self.mqtt, sims, records, duration, connections, window, rate).await
     }
 
     /// Resident memory of the program now.
@@ -101,13 +81,58 @@ impl Program {
 
     /// Number of commits so far and the seconds that they took together.
     pub(crate) async fn commits(&self) -> (f64, f64) {
+        let metrics = self.metrics().await;
+        (metrics.value("simbridge_commit_seconds_count "), metrics.value("simbridge_commit_seconds_sum "))
+    }
+
+    pub(crate) async fn metrics(&self) -> Metrics {
         let mut socket = TcpStream::connect(self.http).await.expect("it listens");
         socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("it reads");
         let mut text = String::new();
         socket.read_to_string(&mut text).await.expect("it answers");
-        let value = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(f64::NAN)
-        };
-        (value("simbridge_commit_seconds_count "), value("simbridge_commit_seconds_sum "))
+        Metrics(text)
     }
+}
+
+/// What `/metrics` said.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// Of the line that begins so; 0 without one.
+    pub(crate) fn value(&self, name: &str) -> f64 {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+    }
+}
+
+/// Publishes to the broker at `address` until every PUBACK has come.
+pub(crate) async fn publish(
+    address: SocketAddr,
+    sims: usize,
+    records: Option<u64>,
+    duration: Option<Duration>,
+    connections: u32,
+    window: u16,
+    rate: Option<f64>,
+) -> LoadReport {
+    let now = Clock::System.now();
+    let options = LoadOptions {
+        addr: address.to_string(),
+        protocol: Protocol::V311,
+        qos: 1,
+        credentials: None,
+        connections,
+        window,
+        records_per_message: 1,
+        rate,
+        records,
+        duration,
+        fleet: fleet(sims),
+        run_id: RunId::new(1, now),
+        until: now,
+        drain_timeout: Duration::from_secs(60),
+    };
+    let progress = Arc::new(LoadProgress::default());
+    let report = load::run(options, progress, CancellationToken::new()).await.expect("the load runs");
+    assert_eq!((report.messages_unacknowledged, report.connections_lost), (0, 0), "{:?}", report.first_loss);
+    report
 }

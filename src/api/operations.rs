@@ -93,7 +93,7 @@ struct RollupStatus {
 #[serde(rename_all = "camelCase")]
 struct BrokerStatus {
     connections: i64,
-    /// Not read because too much of theirs is unacknowledged.
+    /// Not read because too much of theirs waits for the database.
     paused: i64,
 }
 

@@ -4,6 +4,7 @@ mod database;
 mod logins;
 mod maintenance;
 mod mqtt;
+mod mqtt_groups;
 mod mqtt_sessions;
 mod retained;
 mod write_behind;

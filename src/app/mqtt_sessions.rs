@@ -7,14 +7,16 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::broker::{
-    Broker, SessionChange, SessionChanges, SessionLog, SessionRestore, StoredMessage, StoredSession,
+    Broker, GroupLog, SessionChange, SessionChanges, SessionLog, SessionRestore, StoredMessage,
+    StoredSession, StoredWill,
 };
 use crate::config::mqtt::MqttConfig;
 use crate::domain::{Clock, TenantId};
 use crate::shutdown::vital;
-use crate::store::mqtt_sessions::{MqttMessageRow, MqttSessionChange, MqttSessionRow};
+use crate::store::mqtt_sessions::{MqttMessageRow, MqttSessionChange, MqttSessionRow, MqttWillRow};
 use crate::store::{Remedy, Store, StoreError};
 
+use super::mqtt_groups;
 use super::write_behind::{self, WriteBehind};
 
 const PAGE: i64 = 1_000;
@@ -23,10 +25,10 @@ const AT_ONCE: usize = 50;
 
 /// Where the sessions of one broker are.
 #[derive(Clone)]
-struct Table {
-    store: Store,
-    clock: Clock,
-    instance: String,
+pub(super) struct Table {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) instance: String,
 }
 
 /// Gives a broker that has no clients yet its sessions back, and keeps what changes from now on.
@@ -40,9 +42,12 @@ pub(super) async fn attach(
 ) -> Result<(), StoreError> {
     let table = Table { store: store.clone(), clock, instance: config.instance_name.clone() };
     let (log, sessions) = broker.sessions();
+    // Their members come with the sessions.
+    let (groups, waiting) = broker.groups();
     let most = i64::try_from(config.max_outbound_messages + config.max_outbound_in_flight);
     restore(&table, &sessions, most.unwrap_or(i64::MAX)).await?;
-    tasks.spawn(vital("MQTT sessions", write_behind::keep(Sessions { table, log }, stop.clone())));
+    mqtt_groups::restore(&table, &waiting).await?;
+    tasks.spawn(vital("MQTT sessions", write_behind::keep(Sessions { table, log, groups }, stop.clone())));
     Ok(())
 }
 
@@ -80,6 +85,11 @@ async fn restore(table: &Table, sessions: &SessionRestore, most: i64) -> Result<
                 subscriptions: row.subscriptions,
                 received: row.received.iter().filter_map(|id| u16::try_from(*id).ok()).collect(),
                 last_packet_id: row.last_packet_id.try_into().unwrap_or(0),
+                will: row.will.map(|will| StoredWill {
+                    due_in: left(will.due_at),
+                    payload: will.payload.into(),
+                    message: will.message,
+                }),
             };
             if sessions.restore(session, messages.collect()) { restored += 1 } else { refused += 1 }
         }
@@ -99,6 +109,7 @@ async fn restore(table: &Table, sessions: &SessionRestore, most: i64) -> Result<
 struct Sessions {
     table: Table,
     log: SessionLog,
+    groups: GroupLog,
 }
 
 impl WriteBehind for Sessions {
@@ -108,7 +119,7 @@ impl WriteBehind for Sessions {
         loop {
             let changes = self.log.take(AT_ONCE);
             if changes.is_empty() {
-                return Ok(());
+                return mqtt_groups::write(&self.table, &self.groups).await;
             }
             if let Err(error) = save(&self.table, &changes).await {
                 self.log.give_back(changes);
@@ -163,6 +174,11 @@ fn rows(change: &SessionChange, clock: Clock) -> MqttSessionChange {
         subscriptions: session.subscriptions.clone(),
         received: session.received.iter().map(|id| i32::from(*id)).collect(),
         last_packet_id: session.last_packet_id.into(),
+        will: session.will.as_ref().map(|will| MqttWillRow {
+            due_at: now + will.due_in,
+            payload: will.payload.to_vec(),
+            message: will.message.clone(),
+        }),
     };
     MqttSessionChange {
         tenant: change.tenant,

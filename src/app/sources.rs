@@ -31,8 +31,16 @@ pub(super) async fn start(
     stops: [&CancellationToken; 2],
 ) -> Result<(), StartError> {
     for source in prepare(config, clock, store, metrics).await? {
-        let [soft, hard] = stops.map(CancellationToken::clone);
-        tasks.spawn(keep_running(source, queue.clone(), soft, hard));
+        let (queue, stops) = (queue.clone(), stops.map(CancellationToken::clone));
+        let defective = source.clone();
+        let run = {
+            let [soft, hard] = stops.clone();
+            move || {
+                let (source, queue, soft, hard) = (source.clone(), queue.clone(), soft.clone(), hard.clone());
+                async move { source.run(queue, soft, hard).await }
+            }
+        };
+        tasks.spawn(keep_running(run, move || defective.note_defect(), AFTER_DEFECT, stops));
     }
     Ok(())
 }
@@ -58,22 +66,23 @@ async fn prepare(
     Ok(sources)
 }
 
-/// A broker is foreign: what it sends may end its source's task, not the program.
-async fn keep_running(
-    source: Arc<MqttSource>,
-    queue: IngestQueue,
-    soft: CancellationToken,
-    hard: CancellationToken,
-) {
-    loop {
-        let (source, queue, soft, stop) = (source.clone(), queue.clone(), soft.clone(), hard.clone());
-        // A panic is in the log, and its error is all that `await` can give here.
-        if tokio::spawn(async move { source.run(queue, soft, stop).await }).await.is_ok() {
-            return;
-        }
+/// Runs a source until it ends by itself, or until one of `stops`. A broker is foreign: what it sends may end its source's task, not
+/// the program.
+async fn keep_running<R>(
+    mut run: impl FnMut() -> R,
+    mut note_defect: impl FnMut(),
+    pause: Duration,
+    [soft, hard]: [CancellationToken; 2],
+) where
+    R: Future<Output = ()> + Send + 'static,
+{
+    // A panic is in the log, and its error is all that `await` can give here.
+    while tokio::spawn(run()).await.is_err() {
+        note_defect();
         tokio::select! {
+            () = soft.cancelled() => return,
             () = hard.cancelled() => return,
-            () = tokio::time::sleep(AFTER_DEFECT) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -124,4 +133,56 @@ fn login(source: &MqttSourceConfig, address: &Address) -> Result<Option<(String,
     }
     let username = stated(&source.username).or_else(|| address.username.clone());
     Ok(username.map(|username| (username, password.unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn stops() -> [CancellationToken; 2] {
+        [(); 2].map(|()| CancellationToken::new())
+    }
+
+    /// Runs something that panics twice and then ends by itself; returns how often it ran and how often it was said to be defective.
+    async fn panics_twice(stops: [CancellationToken; 2], pause: Duration) -> (usize, usize) {
+        let (runs, defects) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let run = || {
+            let runs = runs.clone();
+            async move {
+                let before = runs.fetch_add(1, Ordering::Relaxed);
+                assert!(before >= 2, "this panic is part of the test");
+            }
+        };
+        let kept = keep_running(
+            run,
+            || {
+                defects.fetch_add(1, Ordering::Relaxed);
+            },
+            pause,
+            stops,
+        );
+        tokio::time::timeout(PATIENCE, kept).await.expect("it ends");
+        (runs.load(Ordering::Relaxed), defects.load(Ordering::Relaxed))
+    }
+
+    /// Catches a defect that ends a source for good (`keep_running` that awaits the task once), one that ends the program (the
+    /// panic would reach this test), and one that leaves it shown as subscribed.
+    #[tokio::test]
+    async fn a_source_that_panics_is_started_again_until_it_ends_by_itself() {
+        assert_eq!(panics_twice(stops(), Duration::from_millis(1)).await, (3, 2));
+    }
+
+    /// Catches a stop that waits for the end of the pause.
+    #[tokio::test]
+    async fn a_stop_ends_the_pause_after_a_defect() {
+        for which in 0..2 {
+            let stops = stops();
+            stops[which].cancel();
+            assert_eq!(panics_twice(stops, Duration::from_secs(3600)).await, (1, 1));
+        }
+    }
 }

@@ -264,7 +264,7 @@ impl Drop for Crowd<'_> {
     }
 }
 
-/// A connection that was let in, and has to wait for its turn.
+/// A connection that was not turned away. Its turn may be now, or later.
 pub(super) struct Arrival {
     held: Held,
     arrived: Instant,

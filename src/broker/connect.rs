@@ -162,7 +162,7 @@ async fn handshake(
         () = &mut overdue => Err(Refused::Timeout),
     };
     let result = match connecting {
-        Ok(connecting) => admit(hub, connecting, certified.as_ref(), place).await,
+        Ok(connecting) => log_in(hub, connecting, certified.as_ref(), place).await,
         Err(refused) => Err(refused),
     };
     Ok((transport, result))
@@ -227,7 +227,8 @@ async fn read_connect(
     }
 }
 
-async fn admit(
+/// Who the client is and what it may do.
+async fn log_in(
     hub: &Hub,
     connecting: Connecting,
     certified: Option<&CertifiedName>,

@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::ingest::feeder::Feeder;
+
 use super::Hub;
 use super::admission::Place;
 use super::codec::{self, Version};
 use super::connect::{self, Client};
 use super::deliveries::{DeliveryLimits, OutboundAliases};
 use super::ending::{Ending, Violation};
-use super::feeder::Feeder;
 use super::listener::send_will;
 use super::outbox::Outbox;
 use super::reading::Pauses;
@@ -296,15 +297,18 @@ impl Connection {
                 due = Some(will);
                 None
             }
-            Some(will) => Some((will.delay.min(expiry), will)),
+            Some(will) => {
+                let delay = will.delay.min(expiry);
+                Some((will, delay))
+            }
             None => None,
         };
         self.session.set_connected(false);
         if !expiry.is_zero() {
-            self.session.note_parked(expiry);
+            self.session.note_parked(expiry, delayed_will.as_ref().map(|(will, delay)| (will, *delay)));
         }
         let session = (!expiry.is_zero()).then_some((self.session, expiry));
-        let leave = Leave { session, delayed_will: delayed_will.map(|(delay, will)| (will, delay)) };
+        let leave = Leave { session, delayed_will };
         let late = hub.registry.release(ticket, leave);
         for will in due.into_iter().chain(late) {
             send_will(&hub, will, &self.stops.hard);

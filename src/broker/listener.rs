@@ -16,7 +16,7 @@ use super::connection::{self, Stops};
 use super::transport::{Listener, ListenerProtocol};
 use super::will::Will;
 
-/// Sessions and retained messages that have expired are looked for this often.
+/// What is over is looked for this often: sessions, delays of wills, retained messages, and rates that are at rest again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// After a refused accept (no file descriptors, say) it is tried again so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +32,8 @@ pub(super) async fn run(
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned: Option<Instant> = None;
+    // What ended while the program was away ends before the first client comes.
+    keep_house(&hub, Instant::now(), &hard);
     loop {
         let accepted = tokio::select! {
             () = soft.cancelled() => break,

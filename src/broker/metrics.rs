@@ -54,6 +54,7 @@ pub struct BrokerMetrics {
     puback_seconds: Histogram,
     recent: Recent,
     pub(super) paused_readers: Gauge,
+    pub(super) held_readers: Gauge,
     pub(super) throttled_readers: Gauge,
     pub(super) throttled: Counter,
     pub(super) waiting_connections: Gauge,
@@ -79,6 +80,7 @@ impl Default for BrokerMetrics {
             puback_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             recent: Recent::new(Instant::now()),
             paused_readers: Gauge::default(),
+            held_readers: Gauge::default(),
             throttled_readers: Gauge::default(),
             throttled: Counter::default(),
             waiting_connections: Gauge::default(),
@@ -120,8 +122,13 @@ impl BrokerMetrics {
         );
         registry.register(
             "mqtt_paused_readers",
-            "Connections that are not read because too much of theirs is unacknowledged, or a subscriber does not keep up",
+            "Connections that are not read because too much of theirs waits for the database",
             self.paused_readers.clone(),
+        );
+        registry.register(
+            "mqtt_held_readers",
+            "Connections that are not read because a subscriber does not keep up with them",
+            self.held_readers.clone(),
         );
         self.register_admission(registry);
         registry.register(

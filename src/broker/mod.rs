@@ -14,8 +14,10 @@ mod connection;
 pub mod credential;
 mod deliveries;
 mod ending;
-mod feeder;
+mod group_log;
+mod group_record;
 mod inbound;
+mod journal;
 mod listener;
 pub mod metrics;
 mod outbound;
@@ -33,6 +35,7 @@ mod session_log;
 mod session_record;
 mod shared;
 mod stored_message;
+mod stored_will;
 mod strictness;
 mod subscribing;
 mod subscription_index;
@@ -64,6 +67,8 @@ use crate::ingest::topics::UsageTopics;
 use acl::{DefaultRules, LoginWatch};
 use admission::Admission;
 use auth::Access;
+pub use group_log::{GroupChange, GroupChanges, GroupLog, GroupRestore, StoredGroup};
+use journal::Journal;
 use metrics::BrokerMetrics;
 use outbox::{Delivery, Outbox, OutboxLimits, Outboxes, Pushed};
 use publication::Publication;
@@ -74,8 +79,9 @@ pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
 pub use session_log::{
     SessionChange, SessionChanges, SessionLog, SessionRestore, StoredMessage, StoredSession,
 };
-use session_record::Journal;
+use session_record::SessionRecord;
 use shared::SharedGroups;
+pub use stored_will::StoredWill;
 use subscription_index::{SubscriptionIndex, Taker};
 use take_over::TakeOvers;
 use traffic::TrafficLimits;
@@ -110,7 +116,7 @@ struct Hub {
     shared: Arc<SharedGroups>,
     retained: Arc<RetainedStore>,
     registry: Arc<Registry>,
-    journal: Arc<Journal>,
+    journal: Arc<Journal<SessionRecord>>,
     /// Bytes that connections have read and the queue had no room for.
     backlog: Arc<AtomicUsize>,
     open_connections: AtomicUsize,
@@ -164,6 +170,11 @@ impl Broker {
     /// Sessions that outlive their connections, to be stored from now on, and those that were stored before.
     pub fn sessions(&self) -> (SessionLog, SessionRestore) {
         (SessionLog::new(&self.hub), SessionRestore::new(&self.hub))
+    }
+
+    /// What waits for shared subscriptions, to be stored from now on, and what was stored before: after the sessions.
+    pub fn groups(&self) -> (GroupLog, GroupRestore) {
+        (GroupLog::new(&self.hub), GroupRestore::new(&self.hub))
     }
 
     /// The way for the program's own messages to clients.

@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use super::publication::Publication;
 use super::session_log::StoredMessage;
-use super::session_record::SessionRecord;
 use super::shared::Share;
 
 /// A publication for one client.
@@ -35,6 +34,12 @@ pub(super) struct OutboxLimits {
     pub(super) max_bytes_in_all: usize,
     /// A reader that takes nothing for so long holds no publisher up any more.
     pub(super) patience: Duration,
+}
+
+/// Who has to know what waits while nobody reads.
+pub(super) trait Watcher: Send + Sync {
+    /// Something was put in, or is left by the last reader.
+    fn something_waits(self: Arc<Self>);
 }
 
 /// All outboxes of a broker.
@@ -73,11 +78,16 @@ struct State {
     readers: usize,
     /// When the reader fell behind, or took something since.
     behind_since: Option<Instant>,
-    /// Is told what is put in while nobody reads.
-    watcher: Option<Weak<SessionRecord>>,
+    /// Of what is put in, or left, while nobody reads.
+    watcher: Option<Weak<dyn Watcher>>,
 }
 
 impl State {
+    /// Who has to know that something waits and nobody reads.
+    fn unread_watcher(&self) -> Option<Arc<dyn Watcher>> {
+        self.watcher.as_ref().filter(|_| self.readers == 0 && !self.waiting.is_empty())?.upgrade()
+    }
+
     /// Position of the oldest that waits, or of the next one.
     fn oldest(&self) -> u64 {
         self.waiting.front().map_or(self.next_position, |(position, _)| *position)
@@ -168,13 +178,13 @@ impl Outbox {
             state.behind_since.get_or_insert(now);
             pushed.hold = self.held_until(&state, now).is_some();
         }
-        let watcher = state.watcher.clone().filter(|_| state.readers == 0);
+        let watcher = state.unread_watcher();
         drop(state);
         if was_empty || falls_behind {
             self.ready.notify_one();
         }
-        if let Some(record) = watcher.and_then(|watcher| watcher.upgrade()) {
-            record.note();
+        if let Some(watcher) = watcher {
+            watcher.something_waits();
         }
         for delivery in giving_way {
             match delivery.share {
@@ -186,12 +196,12 @@ impl Outbox {
         pushed
     }
 
-    /// Puts something in before everything else, whatever the room: it has been out already.
+    /// Puts something in before everything else, whatever the room: it has been out already. Positions have to begin high enough.
     pub(super) fn put_back(&self, delivery: Delivery) {
         let mut state = self.lock();
         let bytes = delivery.publication.bytes();
         self.charge(&mut state, bytes);
-        let position = state.oldest();
+        let position = state.oldest().saturating_sub(1);
         state.waiting.push_front((position, delivery));
         drop(state);
         self.ready.notify_one();
@@ -248,9 +258,9 @@ impl Outbox {
         }
     }
 
-    /// Has `record` told what is put in while nobody reads.
-    pub(super) fn watch(&self, record: Weak<SessionRecord>) {
-        self.lock().watcher = Some(record);
+    /// Has `watcher` told what waits while nobody reads.
+    pub(super) fn watch(&self, watcher: Weak<dyn Watcher>) {
+        self.lock().watcher = Some(watcher);
     }
 
     /// Puts in what was stored, in order.
@@ -294,6 +304,10 @@ impl Outbox {
         }
         let oldest = state.oldest();
         Waiting { oldest, to: to.unwrap_or(state.next_position), complete: to.is_none(), messages }
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.lock().readers > 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -362,6 +376,11 @@ impl Drop for Reader {
         if state.readers == 0 {
             state.behind_since = None;
             self.0.relaxed.notify_waiters();
+        }
+        let watcher = state.unread_watcher();
+        drop(state);
+        if let Some(watcher) = watcher {
+            watcher.something_waits();
         }
     }
 }

@@ -1,37 +1,38 @@
 //! Which clients are read and when. Nothing that a client has sent is dropped: it waits in its socket.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::connection::Connection;
 use super::ending::Ending;
-use super::metrics::BrokerMetrics;
 use super::traffic::Throttled;
 use super::transport::READ_BYTES;
 
 /// Counts a connection that is not read, for as long as it exists.
-pub(super) struct Paused(Arc<BrokerMetrics>);
+pub(super) struct Paused(Gauge);
 
 impl Paused {
-    fn new(metrics: &Arc<BrokerMetrics>) -> Self {
-        metrics.paused_readers.inc();
-        Self(metrics.clone())
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        self.0.paused_readers.dec();
+        self.0.dec();
     }
 }
 
 /// Why a connection is not read now.
 #[derive(Default)]
 pub(super) struct Pauses {
-    /// Too much of its waits for the database, or for a subscriber.
+    /// Too much of its waits for the database.
     behind: Option<Paused>,
+    /// A subscriber does not keep up with it.
+    held: Option<Paused>,
     /// It sends too fast.
     throttled: Option<Throttled>,
     /// There was more to read than one turn handles.
@@ -40,7 +41,7 @@ pub(super) struct Pauses {
 
 impl Pauses {
     pub(super) fn is_none(&self) -> bool {
-        self.behind.is_none() && self.throttled.is_none()
+        self.behind.is_none() && self.held.is_none() && self.throttled.is_none()
     }
 }
 
@@ -75,12 +76,15 @@ impl Connection {
     /// Too much of this client's, or of everybody's, is waiting for the database, or a subscriber does not keep up with it: no
     /// more is read from it.
     pub(super) fn is_paused(&self) -> bool {
+        self.is_behind() || self.is_held()
+    }
+
+    fn is_behind(&self) -> bool {
         let config = &self.hub.config;
         let own = self.session.window.charged_bytes().max(self.feeder.waiting_bytes());
         let all = self.feeder.total_waiting_bytes();
         own > config.max_unacked_bytes_per_connection
             || (all > config.max_backlog_bytes && !self.feeder.is_empty())
-            || self.is_held()
     }
 
     /// A client for which others wait is read all the same: what it acknowledges makes room.
@@ -95,10 +99,14 @@ impl Connection {
 
     /// Takes down whether it is read now. Returns when it may go on, if it is stopped for sending too fast.
     pub(super) fn note_pauses(&mut self) -> Option<Instant> {
-        let (behind, metrics) = (self.is_paused(), &self.hub.metrics);
+        let (behind, held, metrics) = (self.is_behind(), self.is_held(), &self.hub.metrics);
         if behind != self.pauses.behind.is_some() {
-            self.pauses.behind = behind.then(|| Paused::new(metrics));
+            self.pauses.behind = behind.then(|| Paused::new(&metrics.paused_readers));
             // It could not be heard while it was not read.
+            self.last_read = Instant::now();
+        }
+        if held != self.pauses.held.is_some() {
+            self.pauses.held = held.then(|| Paused::new(&metrics.held_readers));
             self.last_read = Instant::now();
         }
         let resumes_at = self.traffic.resumes_at();

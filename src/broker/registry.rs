@@ -235,12 +235,18 @@ impl Registry {
         leave.delayed_will.map(|(will, _)| will)
     }
 
-    /// Takes over a session whose client is away. False when there are too many.
-    pub(super) fn park(&self, key: ClientKey, session: Session, ends: Instant) -> bool {
+    /// Takes over a session whose client is away, with a will and when it is due. False when there are too many.
+    pub(super) fn park(
+        &self,
+        key: ClientKey,
+        session: Session,
+        ends: Instant,
+        will: Option<(Will, Instant)>,
+    ) -> bool {
         let mut inner = lock(&self.inner);
         let has_room = inner.parked.len() < self.max_parked;
         if has_room {
-            inner.parked.insert(key, Parked { session, ends, will: None });
+            inner.parked.insert(key, Parked { session, ends, will });
         }
         has_room
     }
@@ -251,8 +257,9 @@ impl Registry {
         let mut inner = lock(&self.inner);
         let over = inner.parked.extract_if(|_, parked| {
             let over = parked.ends <= now;
-            if over || parked.will.as_ref().is_some_and(|(_, at)| *at <= now) {
-                expired.wills.extend(parked.will.take().map(|(will, _)| will));
+            if let Some((will, _)) = parked.will.take_if(|(_, at)| over || *at <= now) {
+                expired.wills.push(will);
+                parked.session.note_will_sent();
             }
             over
         });

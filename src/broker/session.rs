@@ -12,8 +12,10 @@ use super::session_log::{self, StoredMessage, StoredSession, StoredSubscription}
 use super::session_record::{Header, RecordHandle};
 use super::shared::SharedSubscription;
 use super::stored_message;
+use super::stored_will::PendingWill;
 use super::subscription_index::{IndexedSubscription, Options, Subscriber};
 use super::topic::TopicFilter;
+use super::will::Will;
 
 /// One subscription of a session.
 #[derive(Debug)]
@@ -75,16 +77,24 @@ impl Session {
     /// The client is connected; its subscriptions may have changed.
     pub(super) fn note_connected(&self, keep: Duration) {
         if let Some(record) = &self.record {
-            record.connected(self.header(keep, None), self.deliveries.outbox());
+            record.connected(self.header(keep, None, None), self.deliveries.outbox());
         }
     }
 
-    /// The client has gone.
-    pub(super) fn note_parked(&self, keep: Duration) {
+    /// The client has gone; its will waits for its delay.
+    pub(super) fn note_parked(&self, keep: Duration, will: Option<(&Will, Duration)>) {
         if let Some(record) = &self.record {
             let now = Instant::now();
-            let header = self.header(keep, Some(now + keep));
+            let will = will.map(|(will, delay)| PendingWill::of(will, now + delay));
+            let header = self.header(keep, Some(now + keep), will);
             record.parked(header, self.deliveries.sent(now), self.deliveries.oldest());
+        }
+    }
+
+    /// The will was published before the session ended.
+    pub(super) fn note_will_sent(&self) {
+        if let Some(record) = &self.record {
+            record.will_is_sent();
         }
     }
 
@@ -95,7 +105,7 @@ impl Session {
         }
     }
 
-    fn header(&self, keep: Duration, ends: Option<Instant>) -> Header {
+    fn header(&self, keep: Duration, ends: Option<Instant>, will: Option<PendingWill>) -> Header {
         let stored = |filter: &TopicFilter, options: &Options| StoredSubscription {
             filter: filter.to_string(),
             qos: options.qos as u8,
@@ -112,6 +122,7 @@ impl Session {
             subscriptions: own.chain(shared).collect(),
             received: self.received.iter().copied().collect(),
             last_packet_id: self.deliveries.last_packet_id(),
+            will,
         }
     }
 
@@ -128,8 +139,8 @@ impl Session {
         let outbox = hub.outboxes.open();
         let stored_to = messages.last().map_or(0, |last| last.position + 1);
         let deliveries = Deliveries::restored(outbox.clone(), tenant, messages, stored.last_packet_id);
-        let mut session =
-            Self { owner, received: stored.received.into_iter().collect(), deliveries, ..Self::default() };
+        let received = stored.received.iter().copied().collect();
+        let mut session = Self { owner, received, deliveries, ..Self::default() };
         for held in subscriptions {
             let Some(filter) = TopicFilter::parse(&held.filter, hub.config.max_topic_levels) else {
                 continue;
@@ -149,7 +160,8 @@ impl Session {
             let indexed = hub.subscriptions.add(tenant, filter.plain.clone(), subscriber, options)?;
             session.subscriptions.push(Subscription { filter, options, indexed });
         }
-        let header = session.header(stored.keep, Some(ends));
+        let will = stored.will.as_ref().map(PendingWill::restored);
+        let header = session.header(stored.keep, Some(ends), will);
         session.record = RecordHandle::new(&hub.journal, key.clone());
         if let Some(record) = &session.record {
             record.restored(header, outbox, stored_to);

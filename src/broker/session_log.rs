@@ -12,16 +12,18 @@ use crate::domain::TenantId;
 
 use super::Hub;
 use super::acl::Principal;
+use super::journal::Journal;
 use super::outbox::Delivery;
 use super::registry::{ClientKey, Registry};
 use super::session::Session;
-use super::session_record::{Header, Journal, SessionRecord};
+use super::session_record::{Header, SessionRecord};
 use super::stored_message;
+use super::stored_will::StoredWill;
 
 /// Messages of one session that are written at a time.
-const MESSAGES_AT_ONCE: usize = 500;
+pub(super) const MESSAGES_AT_ONCE: usize = 500;
 /// Their payloads and topics; one message more than this is taken.
-const BYTES_AT_ONCE: usize = 1024 * 1024;
+pub(super) const BYTES_AT_ONCE: usize = 1024 * 1024;
 
 /// A session without the broker's own types.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct StoredSession {
     /// Packet ids of QoS 2 messages from the client between PUBREC and PUBREL.
     pub received: Vec<u16>,
     pub last_packet_id: u16,
+    /// It waits for its delay, or for the end of the session.
+    pub will: Option<StoredWill>,
 }
 
 /// A message that waits for a session's client.
@@ -89,6 +93,8 @@ impl StoredMessage {
         let mut publication =
             stored_message::publication((tenant, self.topic), self.payload, self.properties, self.expires_in);
         publication.qos = qos;
+        // Who shares it decides anew whether it is passed on as retained.
+        publication.retain = self.retain;
         Delivery {
             publication: Arc::new(publication),
             qos,
@@ -148,7 +154,7 @@ impl SessionChanges {
 /// The sessions of a broker. It outlives the broker, so that the last changes can be stored after it has ended.
 #[derive(Clone)]
 pub struct SessionLog {
-    journal: Arc<Journal>,
+    journal: Arc<Journal<SessionRecord>>,
     /// When the broker ends its sessions go on until they are written down: a session that is dropped has ended, and what waits in
     /// it is gone.
     _sessions: Arc<Registry>,
@@ -241,6 +247,7 @@ fn stored(key: &ClientKey, header: &Header, now: Instant) -> StoredSession {
         subscriptions: serde_json::to_value(&header.subscriptions).unwrap_or_default(),
         received: header.received.clone(),
         last_packet_id: header.last_packet_id,
+        will: header.will.as_ref().map(|will| will.stored(now)),
     }
 }
 
@@ -275,11 +282,17 @@ impl SessionRestore {
     pub fn restore(&self, stored: StoredSession, messages: Vec<StoredMessage>) -> bool {
         let subscriptions = serde_json::from_value::<Vec<StoredSubscription>>(stored.subscriptions.clone());
         let (Some(owner), Ok(subscriptions)) = (principal(&stored.owner), subscriptions) else {
+            self.0.journal.leaves_unread();
             return false;
         };
         let ends = Instant::now() + stored.expires_in.unwrap_or(stored.keep);
         let key = (stored.tenant, stored.client_id.as_str().into());
+        let will = stored.will.clone().and_then(|will| will.into_will(&key));
         let session = Session::restored(&self.0, &key, owner, &subscriptions, (stored, ends), messages);
-        session.is_some_and(|session| self.0.registry.park(key, session, ends))
+        let taken = session.is_some_and(|session| self.0.registry.park(key, session, ends, will));
+        if !taken {
+            self.0.journal.leaves_unread();
+        }
+        taken
     }
 }

@@ -1,55 +1,15 @@
 //! What the table of sessions has to be told. A session's record is changed by its connection and by publishers, and read by
 //! whoever writes it down.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::outbox::Outbox;
+use super::journal::{Entry, Journal, Place};
+use super::outbox::{Outbox, Watcher};
 use super::registry::ClientKey;
 use super::session_log::{StoredMessage, StoredSubscription};
-
-/// Records that changed, in the order in which they did.
-#[derive(Default)]
-pub(super) struct Journal {
-    changed: Mutex<VecDeque<Arc<SessionRecord>>>,
-    /// Somebody writes sessions down.
-    open: AtomicBool,
-}
-
-impl Journal {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<SessionRecord>>> {
-        // Records are pushed and popped whole.
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn open(&self) {
-        self.open.store(true, Ordering::Release);
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// As if they had not been taken: the end of a session comes before the beginning of the next one of that client.
-    pub(super) fn give_back(&self, records: Vec<Arc<SessionRecord>>) {
-        let mut changed = self.lock();
-        for record in records.into_iter().rev() {
-            if !record.is_listed.swap(true, Ordering::AcqRel) {
-                changed.push_front(record);
-            }
-        }
-    }
-
-    /// The record that changed first.
-    pub(super) fn next(&self) -> Option<Arc<SessionRecord>> {
-        let record = self.lock().pop_front()?;
-        // Before it is read: what changes from now on is for the next time.
-        record.is_listed.store(false, Ordering::Release);
-        Some(record)
-    }
-}
+use super::stored_will::PendingWill;
 
 /// What is kept of a session besides its messages.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +21,8 @@ pub(super) struct Header {
     pub(super) subscriptions: Vec<StoredSubscription>,
     pub(super) received: Vec<u16>,
     pub(super) last_packet_id: u16,
+    /// Of a client that is away.
+    pub(super) will: Option<PendingWill>,
 }
 
 #[derive(Default)]
@@ -80,10 +42,8 @@ pub(super) struct RecordState {
 
 pub(super) struct SessionRecord {
     pub(super) key: ClientKey,
-    journal: Arc<Journal>,
-    is_listed: AtomicBool,
-    /// Nothing changes any more.
-    has_ended: AtomicBool,
+    journal: Arc<Journal<Self>>,
+    place: Place,
     /// The table has messages of it.
     has_messages: AtomicBool,
     state: Mutex<RecordState>,
@@ -97,13 +57,23 @@ impl SessionRecord {
 
     /// Has it written down soon.
     pub(super) fn note(self: &Arc<Self>) {
-        if !self.has_ended.load(Ordering::Acquire) && !self.is_listed.swap(true, Ordering::AcqRel) {
-            self.journal.lock().push_back(self.clone());
-        }
+        self.journal.note(self);
     }
 
     pub(super) fn set_has_messages(&self, has_messages: bool) {
         self.has_messages.store(has_messages, Ordering::Release);
+    }
+}
+
+impl Entry for SessionRecord {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Watcher for SessionRecord {
+    fn something_waits(self: Arc<Self>) {
+        self.journal.note(&self);
     }
 }
 
@@ -112,15 +82,14 @@ pub(super) struct RecordHandle(Arc<SessionRecord>);
 
 impl RecordHandle {
     /// `None` when nobody writes sessions down.
-    pub(super) fn new(journal: &Arc<Journal>, key: ClientKey) -> Option<Self> {
+    pub(super) fn new(journal: &Arc<Journal<SessionRecord>>, key: ClientKey) -> Option<Self> {
         if !journal.is_open() {
             return None;
         }
         Some(Self(Arc::new(SessionRecord {
             key,
             journal: journal.clone(),
-            is_listed: AtomicBool::new(false),
-            has_ended: AtomicBool::new(false),
+            place: Place::default(),
             has_messages: AtomicBool::new(false),
             state: Mutex::default(),
         })))
@@ -128,6 +97,7 @@ impl RecordHandle {
 
     /// As it was read from the table, up to this position.
     pub(super) fn restored(&self, header: Header, outbox: Arc<Outbox>, stored_to: u64) {
+        self.0.journal.is_stored(&self.0);
         self.0.set_has_messages(stored_to > 0);
         let mut state = self.0.lock();
         *state = RecordState { header, outbox: Some(outbox), stored_to, ..RecordState::default() };
@@ -161,6 +131,15 @@ impl RecordHandle {
         self.0.note();
     }
 
+    /// The will of a client that is away was published.
+    pub(super) fn will_is_sent(&self) {
+        let mut state = self.0.lock();
+        state.header.will = None;
+        state.header_changed = true;
+        drop(state);
+        self.0.note();
+    }
+
     /// The client has everything before the message at this position.
     pub(super) fn acknowledged(&self, oldest: impl FnOnce() -> u64) {
         // Mostly the table has nothing of a client that is connected.
@@ -172,18 +151,16 @@ impl RecordHandle {
 
     /// From here on what is put into the outbox while nobody reads it is noted.
     fn watch(&self) {
+        let watcher: Arc<dyn Watcher> = self.0.clone();
         if let Some(outbox) = &self.0.lock().outbox {
-            outbox.watch(Arc::downgrade(&self.0));
+            outbox.watch(Arc::downgrade(&watcher));
         }
     }
 }
 
 impl Drop for RecordHandle {
     fn drop(&mut self) {
-        if self.0.journal.is_open() {
-            *self.0.lock() = RecordState { gone: true, ..RecordState::default() };
-            self.0.note();
-        }
-        self.0.has_ended.store(true, Ordering::Release);
+        *self.0.lock() = RecordState { gone: true, ..RecordState::default() };
+        self.0.journal.end(&self.0);
     }
 }

@@ -14,8 +14,11 @@ use crate::domain::TenantId;
 
 use super::Hub;
 use super::codec;
+use super::group_record::{GroupHandle, GroupRecord};
+use super::journal::Journal;
 use super::outbox::{Delivery, Outbox, Reader};
 use super::publication::Publication;
+use super::session_log::StoredMessage;
 use super::subscription_index::{IndexedSubscription, Options, Subscriber};
 use super::topic::TopicFilter;
 
@@ -24,12 +27,13 @@ const EVERYTHING: Options =
     Options { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, identifier: None };
 
 /// A group belongs to its tenant; the same name with another filter is another group (MQTT 5, 4.8.2).
-type GroupKey = (TenantId, Arc<str>, Arc<str>);
+pub(super) type GroupKey = (TenantId, Arc<str>, Arc<str>);
 
 /// Groups that have members, connected or not.
 #[derive(Default)]
 pub(super) struct SharedGroups {
     groups: Mutex<HashMap<GroupKey, Weak<SharedGroup>>>,
+    journal: Arc<Journal<GroupRecord>>,
 }
 
 impl SharedGroups {
@@ -54,12 +58,40 @@ impl SharedGroups {
         let outbox = hub.outboxes.open();
         let subscriber = Subscriber { outbox: outbox.clone(), client: "".into() };
         let indexed = hub.subscriptions.add(tenant, filter.plain.clone(), subscriber, EVERYTHING)?;
-        let turn = tokio::sync::Mutex::new(());
-        let groups_of = self.clone();
-        let group =
-            Arc::new(SharedGroup { key: key.clone(), _indexed: indexed, outbox, turn, groups: groups_of });
+        let group = Arc::new(SharedGroup {
+            key: key.clone(),
+            _indexed: indexed,
+            record: GroupHandle::new(&self.journal, key.clone(), &outbox),
+            outbox,
+            turn: tokio::sync::Mutex::new(()),
+            groups: self.clone(),
+        });
         groups.insert(key, Arc::downgrade(&group));
         Some(group)
+    }
+
+    /// Puts in what was stored, in order. False when the group has no members.
+    pub(super) fn restore(&self, key: &GroupKey, message: StoredMessage) -> bool {
+        let Some(group) = self.lock().get(key).and_then(Weak::upgrade) else { return false };
+        let position = message.position;
+        group.outbox.restore(position, message.into_delivery(key.0));
+        if let Some(record) = &group.record {
+            record.restored(position);
+        }
+        true
+    }
+
+    /// The table is about to lose what it has of a group of this name.
+    pub(super) fn write_anew(&self, key: &GroupKey) {
+        let group = self.lock().get(key).and_then(Weak::upgrade);
+        if let Some(record) = group.as_ref().and_then(|group| group.record.as_ref()) {
+            record.write_anew();
+        }
+    }
+
+    /// What is to be written down of groups.
+    pub(super) fn journal(&self) -> Arc<Journal<GroupRecord>> {
+        self.journal.clone()
     }
 }
 
@@ -68,6 +100,8 @@ pub(super) struct SharedGroup {
     key: GroupKey,
     _indexed: IndexedSubscription,
     outbox: Arc<Outbox>,
+    /// When groups are stored.
+    record: Option<GroupHandle>,
     /// Whoever holds it gets the next message; the others wait in the order in which they came.
     turn: tokio::sync::Mutex<()>,
     groups: Arc<SharedGroups>,
@@ -100,6 +134,9 @@ impl SharedGroup {
             identifiers: Vec::new(),
             share: None,
         });
+        if let Some(record) = &self.record {
+            record.write_anew();
+        }
     }
 
     /// The next message for the member that asks. Cancel-safe.
@@ -107,6 +144,9 @@ impl SharedGroup {
         let _turn = self.turn.lock().await;
         loop {
             if let Some((_, next)) = self.outbox.take(1, 1).pop() {
+                if let Some(record) = &self.record {
+                    record.taken();
+                }
                 return next.publication;
             }
             self.outbox.ready().await;

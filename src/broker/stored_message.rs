@@ -28,8 +28,7 @@ pub(super) fn publication(
     properties: Option<Value>,
     expires_in: Option<Duration>,
 ) -> Publication {
-    let stored = properties.and_then(|json| serde_json::from_value::<StoredProperties>(json).ok());
-    let mut properties = stored.map(StoredProperties::into_properties).unwrap_or_default();
+    let mut properties = properties.and_then(properties_of_json).unwrap_or_default();
     // Rounded up: a message does not expire because it was written down.
     let seconds = expires_in.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
     properties.message_expiry_interval = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
@@ -38,7 +37,16 @@ pub(super) fn publication(
 
 /// The properties of a message as JSON; `None` without any.
 pub(super) fn properties(publication: &Publication) -> Option<Value> {
-    publication.properties.as_deref().and_then(StoredProperties::of)
+    publication.properties.as_deref().and_then(properties_as_json)
+}
+
+pub(super) fn properties_as_json(properties: &PublishProperties) -> Option<Value> {
+    StoredProperties::of(properties)
+}
+
+/// What was written by `properties_as_json`.
+pub(super) fn properties_of_json(json: Value) -> Option<PublishProperties> {
+    serde_json::from_value::<StoredProperties>(json).ok().map(StoredProperties::into_properties)
 }
 
 /// The properties of a PUBLISH that belong to the message (MQTT 5, 3.3.2.3).

@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
@@ -28,6 +28,7 @@ use super::metrics::BrokerMetrics;
 const CERTIFICATE_KEY: &str = "mqtt.tls.certificate_file";
 const KEY_KEY: &str = "mqtt.tls.key_file";
 const CLIENT_CA_KEY: &str = "mqtt.tls.client_ca_file";
+const CRL_KEY: &str = "mqtt.tls.crl_file";
 
 /// A file of `[mqtt.tls]` that cannot be used. It is a wrong setting: at the start the program ends, later what was read
 /// before goes on counting.
@@ -179,7 +180,28 @@ fn client_verifier(
     if files.client_certificate == ClientCertificate::Optional {
         verifier = verifier.allow_unauthenticated();
     }
-    verifier.build().map_err(|fault| unusable(fault.to_string()))
+    let lists = &files.crl_file;
+    if !lists.as_os_str().is_empty() {
+        // Also one that is past its next update counts: it would be worse to shut everybody out because nobody renewed it.
+        verifier = verifier.with_crls(revocation_lists(lists)?);
+    }
+    verifier.build().map_err(|fault| match fault {
+        VerifierBuilderError::InvalidCrl(_) => {
+            TlsError::Unusable { key: CRL_KEY, path: lists.clone(), why: fault.to_string() }
+        }
+        fault => unusable(fault.to_string()),
+    })
+}
+
+fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_slice_iter(&read(CRL_KEY, path)?).collect();
+    let found = found.map_err(|fault| not_pem(CRL_KEY, path, fault, "revocation list"))?;
+    if found.is_empty() {
+        // No list at all would revoke nothing.
+        return Err(not_pem(CRL_KEY, path, pem::Error::NoItemsFound, "revocation list"));
+    }
+    Ok(found)
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -33,7 +33,7 @@ impl TopicFilter {
         let (group, plain) = match text.strip_prefix("$share/") {
             Some(shared) => {
                 let (group, plain) = shared.split_once('/')?;
-                if group.is_empty() || group.contains(['+', '#']) {
+                if group.is_empty() || group.contains(['+', '#', '\0']) {
                     return None;
                 }
                 (Some(group.into()), plain)

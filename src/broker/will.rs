@@ -14,14 +14,14 @@ use super::topic;
 /// What is published when a connection ends without a DISCONNECT.
 #[derive(Debug)]
 pub(super) struct Will {
-    sender: Arc<Sender>,
-    topic: Arc<str>,
-    payload: Bytes,
-    qos: QoS,
-    retain: bool,
-    properties: PublishProperties,
+    pub(super) sender: Arc<Sender>,
+    pub(super) topic: Arc<str>,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) properties: PublishProperties,
     pub(super) delay: Duration,
-    publisher: Arc<str>,
+    pub(super) publisher: Arc<str>,
 }
 
 impl Will {

@@ -36,7 +36,8 @@ pub struct AdmissionConfig {
     pub offence_delay_milliseconds: u64,
     /// Default 5 seconds that this delay has at most, because others may share the address.
     pub offence_delay_max_seconds: u64,
-    /// Default 65536 addresses that are told apart. More are limited together with all others only.
+    /// Default 65536 addresses that are told apart; more are limited together with all others only. Also, each by itself, clients whose
+    /// `mqtt.traffic` is remembered while they are away, and client identifiers whose take-overs are; what exceeds it begins anew.
     pub max_addresses: usize,
     /// Default 10 take-overs of a client identifier in a row without a delay.
     pub take_over_burst: u32,
@@ -73,11 +74,12 @@ impl Default for AdmissionConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficConfig {
-    /// Default 1000 packets a second of one client, without acknowledgements and usage. 0 = no limit.
+    /// Default 1000 packets a second of one client, without acknowledgements and usage. SUBSCRIBE and UNSUBSCRIBE count once for each
+    /// filter. 0 = no limit.
     pub packets_per_second: u32,
     /// Default 1000 packets that may come at once after a rest.
     pub packet_burst: u32,
-    /// Default 1048576 bytes (1 MB) a second of the same packets. 0 = no limit.
+    /// Default 1048576 bytes (1 MB) a second of topics and payloads of the same packets. 0 = no limit.
     pub bytes_per_second: u32,
     /// Default 2097152 bytes (2 MB) that may come at once after a rest.
     pub burst_bytes: u32,

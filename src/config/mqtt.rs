@@ -84,7 +84,8 @@ pub struct MqttConfig {
     pub session_expiry_max_seconds: u32,
     /// Default `default`: whose sessions these are in the database. Instances on one database have different names.
     pub instance_name: String,
-    /// Default 20000 sessions without a connection; beyond it a session ends with its connection.
+    /// Default 20000 sessions without a connection; beyond it a session ends with its connection. Also bounds what has to be written
+    /// down later while the database is away.
     pub max_parked_sessions: usize,
 
     /// Default 250 milliseconds before a refused login is answered, which slows guessing down.
@@ -165,6 +166,8 @@ pub enum MqttConfigError {
     Missing { key: &'static str, needed_by: &'static str },
     #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.client_ca_file is set")]
     ClientCaUnused,
+    #[error("mqtt.tls.client_certificate: must be optional or required when mqtt.tls.crl_file is set")]
+    CrlUnused,
     #[error("mqtt.topics: {0}")]
     Topics(#[from] TopicPatternError),
     #[error("mqtt.acl.{name}: {fault}")]

@@ -47,7 +47,7 @@ pub struct MqttSourceConfig {
     pub client_id: String,
     /// Unacknowledged messages at a time.
     pub in_flight: u16,
-    /// Payload bytes that were read while the ingest queue was full.
+    /// Payload bytes that were read while the ingest queue was full, a fixed overhead a message included.
     pub backlog_max_bytes: usize,
     pub max_packet_bytes: u32,
     pub keep_alive_seconds: u16,

@@ -20,6 +20,8 @@ pub struct TlsConfig {
     pub client_certificate: ClientCertificate,
     /// PEM: the authorities that sign the certificates of clients.
     pub client_ca_file: PathBuf,
+    /// Default empty: none. PEM: the revocation lists of these authorities, one of each.
+    pub crl_file: PathBuf,
     /// Default 0 = half of the processors, at least one. Handshakes that are computed at the same time; they take a thousand times
     /// as long as a message.
     pub handshakes_at_once: usize,
@@ -76,6 +78,9 @@ pub(super) fn validate(tls: &TlsConfig, websocket: &WebSocketConfig) -> Result<(
             return missing("mqtt.tls.key_file", needed_by);
         }
     }
+    if tls.client_certificate == ClientCertificate::Off && is_set(&tls.crl_file) {
+        return Err(MqttConfigError::CrlUnused);
+    }
     match (tls.client_certificate, is_set(&tls.client_ca_file)) {
         // Somebody who names an authority means it to be used.
         (ClientCertificate::Off, true) => Err(MqttConfigError::ClientCaUnused),
@@ -120,5 +125,9 @@ mod tests {
             "mqtt.tls.client_certificate: must be optional or required when mqtt.tls.client_ca_file is set"
         );
         assert_eq!(fault("client_certificate = \"optional\"\nclient_ca_file = \"ca.pem\"", ""), "none");
+        assert_eq!(
+            fault("crl_file = \"crl.pem\"", ""),
+            "mqtt.tls.client_certificate: must be optional or required when mqtt.tls.crl_file is set"
+        );
     }
 }

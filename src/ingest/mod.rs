@@ -2,6 +2,7 @@
 
 mod backoff;
 mod database;
+pub(crate) mod feeder;
 mod intake;
 pub mod metrics;
 pub mod queue;

@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod invoices;
 mod keys;
 mod migrations;
+pub mod mqtt_groups;
 pub mod mqtt_sessions;
 mod partitions;
 pub mod quarantine;

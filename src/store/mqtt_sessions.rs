@@ -22,7 +22,10 @@ static SAVE: Statement = statement!(
     TIMESTAMPTZ_ARRAY,
     JSONB_ARRAY,
     JSONB_ARRAY,
-    INT4_ARRAY
+    INT4_ARRAY,
+    JSONB_ARRAY,
+    BYTEA_ARRAY,
+    TIMESTAMPTZ_ARRAY
 );
 static SAVE_MESSAGES: Statement = statement!(
     "save_mqtt_session_messages",
@@ -51,6 +54,8 @@ static FORGET_MESSAGES: Statement = statement!(
     BOOL_ARRAY
 );
 static FORGET_EXPIRED: Statement = statement!("forget_expired_mqtt_sessions", TEXT, TIMESTAMPTZ);
+static FORGET_EXPIRED_MESSAGES: Statement =
+    statement!("forget_expired_mqtt_session_messages", TEXT, TIMESTAMPTZ);
 
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +69,16 @@ pub struct MqttSessionRow {
     /// Packet ids.
     pub received: Vec<i32>,
     pub last_packet_id: i32,
+    pub will: Option<MqttWillRow>,
+}
+
+/// A will that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MqttWillRow {
+    pub due_at: DateTime<Utc>,
+    pub payload: Vec<u8>,
+    /// Everything else.
+    pub message: Value,
 }
 
 /// A message that waits for a session's client.
@@ -98,7 +113,8 @@ pub struct MqttSessionChange {
 }
 
 impl Store {
-    /// At most `limit` sessions of an instance, by tenant and client, after `after`.
+    /// At most `limit` sessions of an instance, by tenant and client, after `after`; of those that have expired at `now`, those with
+    /// a will.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached.
@@ -122,6 +138,11 @@ impl Store {
                 subscriptions: row.get("subscriptions"),
                 received: row.get("received"),
                 last_packet_id: row.get("last_packet_id"),
+                will: row.get::<_, Option<Value>>("will").map(|message| MqttWillRow {
+                    due_at: row.get("will_due_at"),
+                    payload: row.get("will_payload"),
+                    message,
+                }),
             })
             .collect())
     }
@@ -157,7 +178,7 @@ impl Store {
             .collect())
     }
 
-    /// Removes the sessions of an instance that have expired at `now`.
+    /// Removes the sessions and messages of an instance that have expired at `now`, but for sessions with a will.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached.
@@ -167,7 +188,8 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let client = self.client().await?;
-        FORGET_EXPIRED.execute(&client, self.mode, &[&instance, &now]).await.map(drop)
+        FORGET_EXPIRED.execute(&client, self.mode, &[&instance, &now]).await?;
+        FORGET_EXPIRED_MESSAGES.execute(&client, self.mode, &[&instance, &now]).await.map(drop)
     }
 
     /// Writes what changed of some sessions, and removes others, in one transaction. No session stands in both.
@@ -201,24 +223,10 @@ async fn save(
     instance: &str,
     changed: &[MqttSessionChange],
 ) -> Result<(), StoreError> {
-    let sessions: Vec<&MqttSessionRow> =
-        changed.iter().filter_map(|change| change.session.as_ref()).collect();
-    if !sessions.is_empty() {
-        let tenants: Vec<i32> = sessions.iter().map(|row| row.tenant.0).collect();
-        let clients: Vec<&str> = sessions.iter().map(|row| &*row.client_id).collect();
-        let owners: Vec<&str> = sessions.iter().map(|row| &*row.owner).collect();
-        let keep: Vec<i32> = sessions.iter().map(|row| row.keep_seconds).collect();
-        let expiries: Vec<Option<DateTime<Utc>>> = sessions.iter().map(|row| row.expires_at).collect();
-        let subscriptions: Vec<&Value> = sessions.iter().map(|row| &row.subscriptions).collect();
-        let received: Vec<Value> = sessions.iter().map(|row| json!(row.received)).collect();
-        let last: Vec<i32> = sessions.iter().map(|row| row.last_packet_id).collect();
-        let params: [&(dyn ToSql + Sync); 9] =
-            [&instance, &tenants, &clients, &owners, &keep, &expiries, &subscriptions, &received, &last];
-        SAVE.execute(tx, mode, &params).await?;
-    }
     if changed.is_empty() {
         return Ok(());
     }
+    save_headers(tx, mode, instance, changed).await?;
     let tenants: Vec<i32> = changed.iter().map(|change| change.tenant.0).collect();
     let clients: Vec<&str> = changed.iter().map(|change| &*change.client_id).collect();
     let sent: Vec<i64> = changed.iter().map(|change| change.oldest_sent).collect();
@@ -227,6 +235,47 @@ async fn save(
     let params: [&(dyn ToSql + Sync); 6] = [&instance, &tenants, &clients, &sent, &waiting, &anew];
     FORGET_MESSAGES.execute(tx, mode, &params).await?;
     save_messages(tx, mode, instance, changed).await
+}
+
+async fn save_headers(
+    tx: &Transaction<'_>,
+    mode: StatementMode,
+    instance: &str,
+    changed: &[MqttSessionChange],
+) -> Result<(), StoreError> {
+    let sessions: Vec<&MqttSessionRow> =
+        changed.iter().filter_map(|change| change.session.as_ref()).collect();
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<i32> = sessions.iter().map(|row| row.tenant.0).collect();
+    let clients: Vec<&str> = sessions.iter().map(|row| &*row.client_id).collect();
+    let owners: Vec<&str> = sessions.iter().map(|row| &*row.owner).collect();
+    let keep: Vec<i32> = sessions.iter().map(|row| row.keep_seconds).collect();
+    let expiries: Vec<Option<DateTime<Utc>>> = sessions.iter().map(|row| row.expires_at).collect();
+    let subscriptions: Vec<&Value> = sessions.iter().map(|row| &row.subscriptions).collect();
+    let received: Vec<Value> = sessions.iter().map(|row| json!(row.received)).collect();
+    let last: Vec<i32> = sessions.iter().map(|row| row.last_packet_id).collect();
+    let wills: Vec<Option<&MqttWillRow>> = sessions.iter().map(|row| row.will.as_ref()).collect();
+    let messages: Vec<Option<&Value>> = wills.iter().map(|will| Some(&will.as_ref()?.message)).collect();
+    let payloads: Vec<Option<&[u8]>> = wills.iter().map(|will| Some(&*will.as_ref()?.payload)).collect();
+    let due: Vec<Option<DateTime<Utc>>> = wills.iter().map(|will| Some(will.as_ref()?.due_at)).collect();
+    let params: [&(dyn ToSql + Sync); 12] = [
+        &instance,
+        &tenants,
+        &clients,
+        &owners,
+        &keep,
+        &expiries,
+        &subscriptions,
+        &received,
+        &last,
+        &messages,
+        &payloads,
+        &due,
+    ];
+    SAVE.execute(tx, mode, &params).await?;
+    Ok(())
 }
 
 async fn save_messages(

@@ -1,5 +1,7 @@
 //! Logging in with a certificate.
 
+use nix::sys::signal::Signal;
+
 use crate::harness::bridge::{BridgeOptions, BridgeProcess, command};
 use crate::harness::certificates::{Certificates, connect_tls};
 use crate::harness::database::TestDatabase;
@@ -10,13 +12,17 @@ const ICCID: &str = "8941000000000000001";
 const BAD_LOGIN: u8 = 4;
 
 async fn start(database: &TestDatabase, certificates: &Certificates, clients: &str) -> BridgeProcess {
+    BridgeProcess::start(&options(database, certificates, clients)).await
+}
+
+fn options(database: &TestDatabase, certificates: &Certificates, clients: &str) -> BridgeOptions {
     let mut options = BridgeOptions::new(database.url());
     options.anonymous = false;
     certificates.configure(&mut options);
     options.set("mqtt.tls.client_certificate", clients);
     options.set("mqtt.tls.client_ca_file", certificates.text("ca.pem"));
     options.set("mqtt.login_failure_delay_milliseconds", "0");
-    BridgeProcess::start(&options).await
+    options
 }
 
 /// Adds a user; its password.
@@ -94,4 +100,36 @@ async fn a_certificate_of_another_authority_is_refused_in_the_handshake() {
         let failed = if clients == "required" { 2.0 } else { 1.0 };
         bridge.metric_becomes("simbridge_mqtt_connections_total{result=\"tls_handshake\"}", failed).await;
     }
+}
+
+/// Catches a revocation list that is not looked at, one that is read at the start only, and a broken one that ends the checking.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_refused_from_the_reload_of_the_list_on() {
+    let (database, certificates) = (TestDatabase::new().await, Certificates::create(&["good", "bad"]).await);
+    for device in ["good", "bad"] {
+        add(&database, device, "default").await;
+    }
+    certificates.revoke(&[]).await;
+    let mut options = options(&database, &certificates, "optional");
+    options.set("mqtt.tls.crl_file", certificates.text("crl.pem"));
+    let bridge = BridgeProcess::start(&options).await;
+    let enters =
+        async |device: &str| match connect_tls(bridge.mqtts, &certificates.connector(Some(device))).await {
+            Ok(stream) => Client::connect(stream, device, None).await.is_ok_and(|(_, code)| code == 0),
+            Err(_) => false,
+        };
+    let hang_up = async |result: &str, times: f64| {
+        bridge.signal(Signal::SIGHUP);
+        let metric = format!("simbridge_mqtt_certificate_reloads_total{{result=\"{result}\"}}");
+        bridge.metric_becomes(&metric, times).await;
+    };
+    assert!(enters("good").await && enters("bad").await);
+    certificates.revoke(&["bad"]).await;
+    hang_up("ok", 1.0).await;
+    assert!(enters("good").await && !enters("bad").await);
+    std::fs::write(certificates.path("crl.pem"), "no list").expect("it is ours");
+    hang_up("failed", 1.0).await;
+    assert!(bridge.log().iter().any(|line| line.contains("mqtt.tls.crl_file")), "{:#?}", bridge.log());
+    assert!(enters("good").await && !enters("bad").await, "the list from before goes on counting");
+    assert_eq!(bridge.terminate().await, Some(0));
 }

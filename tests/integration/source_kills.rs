@@ -11,25 +11,25 @@ use crate::harness::fleet::{FleetOptions, TestFleet, assert_nothing_lost_or_inve
 use crate::harness::mosquitto::{Mosquitto, installed, subscribed_to};
 
 /// Few in an ordinary run; 50 when a release is proven.
-fn kills() -> u32 {
+pub(crate) fn kills() -> u32 {
     std::env::var("SIMBRIDGE_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6)
 }
 
-fn seeded() -> rand::rngs::StdRng {
+pub(crate) fn seeded() -> rand::rngs::StdRng {
     let seed = std::env::var("SIMBRIDGE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(11);
     println!("SIMBRIDGE_TEST_SEED={seed}");
     rand::rngs::StdRng::seed_from_u64(seed)
 }
 
 /// An instance with this slot; `share` is the group, or empty.
-fn instance(database: &TestDatabase, broker: &Mosquitto, slot: u32, share: &str) -> BridgeOptions {
+pub(crate) fn instance(database: &TestDatabase, broker: &Mosquitto, slot: u32, share: &str) -> BridgeOptions {
     let mut options = subscribed_to(&database.url(), &broker.url(), &format!("share_group = \"{share}\""));
     options.env.push(("SIMBRIDGE__SOURCE__SLOT".into(), slot.to_string()));
     options
 }
 
 /// Waits until it is subscribed for the `times`th time.
-async fn subscribed(bridge: &BridgeProcess, times: f64) {
+pub(crate) async fn subscribed(bridge: &BridgeProcess, times: f64) {
     eventually("it is subscribed", async || {
         let again = bridge.metric("simbridge_source_connections_total").await >= times;
         (again && bridge.metric("simbridge_source_connected").await == 1.0).then_some(())
@@ -49,7 +49,7 @@ fn together(ledgers: Vec<LedgerSummary>) -> LedgerSummary {
 }
 
 /// Waits until everything that the broker acknowledged is stored, and proves it.
-async fn assert_all_arrived(database: &TestDatabase, ledger: &LedgerSummary) {
+pub(crate) async fn assert_all_arrived(database: &TestDatabase, ledger: &LedgerSummary) {
     assert!(!ledger.acked.is_empty());
     let keys = "SELECT count(*) FROM record_keys";
     eventually("everything acknowledged is stored", async || {

@@ -88,22 +88,16 @@ async fn over_tls_the_authority_counts_and_the_own_certificate_is_shown() {
     }
 }
 
-/// Catches a WebSocket without the subprotocol of MQTT.
-#[tokio::test(flavor = "multi_thread")]
-async fn over_websocket_it_is_the_same() {
-    if !installed() {
-        return;
-    }
-    let database = with_sim().await;
+fn free_port() -> u16 {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let port = free.expect("a free port").port();
-    let settings = format!("listener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n");
-    let broker = Mosquitto::start_with(&settings).await;
+    free.expect("a free port").port()
+}
+
+/// Publishes at the broker's other listener, and waits until what `url` brings is stored; with both versions.
+async fn brings(database: &TestDatabase, broker: &Mosquitto, url: &str, settings: &str) {
     for version in [5, 3] {
-        let url = format!("ws://127.0.0.1:{port}/mqtt");
-        let bridge =
-            BridgeProcess::start(&subscribed_to(&database.url(), &url, &format!("version = {version}")))
-                .await;
+        let settings = format!("version = {version}{settings}");
+        let bridge = BridgeProcess::start(&subscribed_to(&database.url(), url, &settings)).await;
         eventually("it is subscribed", async || {
             (bridge.metric("simbridge_source_connected").await == 1.0).then_some(())
         })
@@ -114,4 +108,38 @@ async fn over_websocket_it_is_the_same() {
         eventually("it is stored", async || (database.number(&count).await == 1).then_some(())).await;
         assert_eq!(bridge.terminate().await, Some(0));
     }
+}
+
+/// Catches a WebSocket without the subprotocol of MQTT.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_websocket_it_is_the_same() {
+    if !installed() {
+        return;
+    }
+    let (database, port) = (with_sim().await, free_port());
+    let settings = format!("listener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n");
+    let broker = Mosquitto::start_with(&settings).await;
+    brings(&database, &broker, &format!("ws://127.0.0.1:{port}/mqtt"), "").await;
+}
+
+/// Catches a WebSocket that is not encrypted, or that trusts whoever answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_websocket_and_tls_too_and_the_authority_counts() {
+    if !installed() {
+        return;
+    }
+    let (database, port) = (with_sim().await, free_port());
+    let directory = tempfile::tempdir().expect("a directory");
+    certificates(directory.path()).await;
+    let settings = format!(
+        "allow_anonymous true\nlistener {port} 127.0.0.1\nprotocol websockets\ncertfile DIR/server.pem\n\
+         keyfile DIR/server.key\n"
+    );
+    let broker = Mosquitto::start_in(directory, &settings).await;
+    let url = format!("wss://localhost:{port}/mqtt");
+    let bridge = BridgeProcess::start(&subscribed_to(&database.url(), &url, "")).await;
+    failures(&bridge).await;
+    bridge.kill().await;
+    let authority = broker.directory().join("ca.pem").display().to_string();
+    brings(&database, &broker, &url, &format!(", ca_file = \"{authority}\"")).await;
 }

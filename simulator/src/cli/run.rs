@@ -68,6 +68,9 @@ pub(crate) struct RunArgs {
     /// Part of every recordId; the same id, seed and time give the same records [default: from the seed and the time].
     #[arg(long)]
     run_id: Option<RunId>,
+    /// MQTT 5: count messages as acknowledged that nobody subscribes to (0x10), instead of sending them again.
+    #[arg(long)]
+    accept_unheard: bool,
     /// How long to wait for acknowledgements at the end.
     #[arg(long, value_parser = duration, default_value = "10s")]
     drain: Duration,
@@ -135,6 +138,7 @@ impl RunArgs {
             clock: if real_time { system } else { Clock::scaled(system.now(), self.time_scale) },
             amounts_for: TimeDelta::from_std(self.amounts_for).context("--amounts-for is too long")?,
             drain_timeout: self.drain,
+            repeat_unheard: !self.accept_unheard,
             ..PublisherOptions::new(host, port, fleet, run_id)
         })
     }
@@ -171,6 +175,10 @@ fn print_summary(summary: &StatsSnapshot) {
     println!("  unconfirmed (QoS 0)  {:>12}", summary.unconfirmed);
     println!("  outstanding          {:>12}", summary.in_flight);
     println!("messages sent again    {:>12}", summary.resent_messages);
+    println!(
+        "messages unheard       {:>12}  (nobody subscribed; only MQTT 5 tells)",
+        summary.unheard_messages
+    );
     println!("reconnects             {:>12}", summary.reconnects);
     println!("ack latency            p50 {:.1} ms, p99 {:.1} ms", ms(summary.ack_p50), ms(summary.ack_p99));
 }

@@ -1,21 +1,22 @@
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, Message};
+use super::pacing::{Backoff, Pace};
 use super::session::{Events, Requests, SessionError, Signal, Verdict};
 use super::stats::{PublisherStats, add, subtract};
 use super::window::Window;
 use super::{PublisherError, PublisherOptions, Session};
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// A device that waits longer than this after a restart of the broker makes the restart look like an outage.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Messages that nobody subscribes to are sent again so often: whoever stores them subscribes within moments, or is away for long.
+const REPEAT_UNHEARD_AFTER: Duration = Duration::from_millis(200);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One connection and everything that is outstanding on it, across reconnects.
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     options: Arc<PublisherOptions>,
     feed: Feed,
     window: Window<InFlight>,
+    /// Messages that nobody subscribed to, and when they are sent again. What is new waits behind them.
+    unheard: VecDeque<(Instant, InFlight)>,
     stats: Arc<PublisherStats>,
     stop: CancellationToken,
     pace: Option<Pace>,
@@ -41,17 +44,8 @@ pub(crate) struct Connection {
 struct InFlight {
     message: Message,
     submitted: Instant,
-}
-
-/// When the next message is due. A connection that was away does not catch up in a burst.
-struct Pace {
-    next: Instant,
-    interval: Duration,
-}
-
-struct Backoff {
-    delay: Duration,
-    rng: ChaCha8Rng,
+    /// PUBREC said that nobody subscribes to it.
+    unheard: bool,
 }
 
 /// How a connection ended.
@@ -79,10 +73,7 @@ impl Connection {
     ) -> Self {
         let pace = options.rate.map(|rate| {
             let seconds = f64::from(options.records_per_message) * f64::from(connections) / rate;
-            // A day at most: far below what a Duration holds, and as good as never.
-            let interval = Duration::from_secs_f64(seconds.clamp(1e-6, 86_400.0));
-            let phase = interval.mul_f64(f64::from(index) / f64::from(connections));
-            Pace { next: Instant::now() + phase, interval }
+            Pace::new(seconds, f64::from(index) / f64::from(connections))
         });
         let mut rng = ChaCha8Rng::seed_from_u64(options.fleet.seed());
         rng.set_stream(u64::MAX - u64::from(index));
@@ -92,10 +83,11 @@ impl Connection {
             options,
             feed,
             window,
+            unheard: VecDeque::new(),
             stats,
             stop,
             pace,
-            backoff: Backoff { delay: FIRST_BACKOFF, rng },
+            backoff: Backoff::new(rng),
             give_up_at: None,
             leaked: 0,
             leak_limit: 0,
@@ -197,6 +189,11 @@ impl Connection {
                         }
                     }
                 }
+                () = pause_until(self.repeat_at()), if self.may_repeat() => {
+                    if let Err(error) = self.repeat_unheard(requests) {
+                        return Ok(Waited::Signal(Err(error)));
+                    }
+                }
                 () = stop.cancelled(), if self.give_up_at.is_none() => self.begin_drain(),
                 () = pause_until(self.give_up_at), if self.give_up_at.is_some() => return Ok(Waited::GivenUp),
             }
@@ -207,11 +204,33 @@ impl Connection {
     }
 
     fn is_drained(&self) -> bool {
-        self.give_up_at.is_some() && self.window.is_empty()
+        self.give_up_at.is_some() && self.is_settled()
+    }
+
+    /// Nothing is outstanding.
+    fn is_settled(&self) -> bool {
+        self.window.is_empty() && self.unheard.is_empty()
     }
 
     fn may_submit(&self) -> bool {
-        self.open && self.give_up_at.is_none() && self.window.has_room()
+        self.open && self.give_up_at.is_none() && self.window.has_room() && self.unheard.is_empty()
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.open && !self.unheard.is_empty() && self.window.has_room()
+    }
+
+    fn repeat_at(&self) -> Option<Instant> {
+        self.unheard.front().map(|(at, _)| *at)
+    }
+
+    /// Submits the first message that nobody subscribed to once more.
+    fn repeat_unheard(&mut self, requests: &Requests<'_>) -> Result<(), SessionError> {
+        let Some((_, in_flight)) = self.unheard.pop_front() else { return Ok(()) };
+        let (topic, payload) = (in_flight.message.topic.clone(), in_flight.message.payload.clone());
+        self.window.submit(in_flight);
+        add(&self.stats.resent_messages, 1);
+        requests.publish(&topic, self.options.qos, &payload)
     }
 
     fn next_message(&mut self) -> Option<Message> {
@@ -236,7 +255,7 @@ impl Connection {
         let records = message.records.len() as u64;
         add(&self.stats.sent, records);
         add(&self.stats.in_flight, records);
-        self.window.submit(InFlight { message, submitted: Instant::now() });
+        self.window.submit(InFlight { message, submitted: Instant::now(), unheard: false });
         Ok(())
     }
 
@@ -250,7 +269,7 @@ impl Connection {
                 if std::mem::replace(&mut self.was_open, true) {
                     add(&self.stats.reconnects, 1);
                 }
-                self.backoff.delay = FIRST_BACKOFF;
+                self.backoff.reset();
                 if let Some(maximum) = receive_maximum {
                     self.window.narrow(maximum);
                     self.leak_limit = self.leak_limit.min(maximum.div_ceil(2));
@@ -265,13 +284,28 @@ impl Connection {
                 }
             }
             Signal::Written(packet_id) => {
-                // Taken, so that the connection is cut once and not again after each resend.
-                let cut = |in_flight: &mut InFlight| std::mem::take(&mut in_flight.message.cut);
+                let cut = |in_flight: &mut InFlight| {
+                    in_flight.unheard = false;
+                    // Taken, so that the connection is cut once and not again after each resend.
+                    std::mem::take(&mut in_flight.message.cut)
+                };
                 return Ok(cut_if(self.window.written(packet_id).is_some_and(cut)));
+            }
+            Signal::Unheard { packet_id } => {
+                if let Some(in_flight) = self.window.get_mut(packet_id) {
+                    in_flight.unheard = true;
+                }
             }
             Signal::Finished { packet_id, verdict } => {
                 if let Some(in_flight) = self.window.finished(packet_id) {
-                    self.note_finished(&in_flight, &verdict)?;
+                    let unheard = in_flight.unheard || verdict == Verdict::Unheard;
+                    add(&self.stats.unheard_messages, u64::from(unheard));
+                    if unheard && self.options.repeat_unheard {
+                        let again = InFlight { unheard: false, ..in_flight };
+                        self.unheard.push_back((Instant::now() + REPEAT_UNHEARD_AFTER, again));
+                    } else {
+                        self.note_finished(&in_flight, &verdict)?;
+                    }
                 }
                 if self.options.qos == 2 && verdict != Verdict::Accepted {
                     self.leaked += 1;
@@ -288,14 +322,14 @@ impl Connection {
         let count = records.len() as u64;
         if let Some(ledger) = &self.options.ledger {
             match verdict {
-                Verdict::Accepted => ledger.acked(records, None)?,
+                Verdict::Accepted | Verdict::Unheard => ledger.acked(records, None)?,
                 Verdict::Parked(reason) => ledger.acked(records, Some(reason))?,
                 Verdict::Refused(reason) => ledger.refused(records, reason)?,
             }
         }
         subtract(&self.stats.in_flight, count);
         match verdict {
-            Verdict::Accepted => add(&self.stats.acked, count),
+            Verdict::Accepted | Verdict::Unheard => add(&self.stats.acked, count),
             Verdict::Parked(_) => {
                 add(&self.stats.acked, count);
                 add(&self.stats.parked, count);
@@ -310,7 +344,7 @@ impl Connection {
     async fn wait_before_reconnect(&mut self) -> ControlFlow<()> {
         let until = Instant::now() + self.backoff.next();
         loop {
-            if self.give_up_at.is_some_and(|at| self.window.is_empty() || at <= Instant::now()) {
+            if self.give_up_at.is_some_and(|at| self.is_settled() || at <= Instant::now()) {
                 return ControlFlow::Break(());
             }
             tokio::select! {
@@ -322,32 +356,13 @@ impl Connection {
     }
 }
 
-impl Pace {
-    fn advance(&mut self) {
-        let now = Instant::now();
-        self.next += self.interval;
-        if self.next + self.interval < now {
-            self.next = now;
-        }
-    }
-}
-
-impl Backoff {
-    /// Half of the delay is fixed and half random: 500 SIMs must not come back in the same millisecond.
-    fn next(&mut self) -> Duration {
-        let jittered = self.delay.mul_f64(self.rng.random_range(0.5..1.0));
-        self.delay = (self.delay * 2).min(MAX_BACKOFF);
-        jittered
-    }
-}
-
 fn cut_if(cut: bool) -> ControlFlow<()> {
     if cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 async fn pause(pace: Option<&Pace>) {
     if let Some(pace) = pace {
-        tokio::time::sleep_until(pace.next).await;
+        tokio::time::sleep_until(pace.due()).await;
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 mod connection;
 mod feed;
+mod pacing;
 mod session;
 mod stats;
 mod window;
@@ -78,6 +79,9 @@ pub struct PublisherOptions {
     pub amounts_for: TimeDelta,
     /// How long to wait for acknowledgements, and for a broker that is away, after the stop.
     pub drain_timeout: Duration,
+    /// MQTT 5: what the broker answers with 0x10, "No matching subscribers", is not taken and is sent again. A broker that has
+    /// just restarted may have forgotten the subscription of whoever stores usage. Without effect where nothing says so.
+    pub repeat_unheard: bool,
 }
 
 impl PublisherOptions {
@@ -102,6 +106,7 @@ impl PublisherOptions {
             clock: Clock::system(),
             amounts_for: TimeDelta::minutes(15),
             drain_timeout: Duration::from_secs(10),
+            repeat_unheard: true,
         }
     }
 

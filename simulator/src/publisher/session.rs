@@ -26,6 +26,10 @@ pub(crate) enum Signal {
         packet_id: u16,
         verdict: Verdict,
     },
+    /// PUBREC of MQTT 5 says that nobody subscribes to the message; PUBCOMP is still to come.
+    Unheard {
+        packet_id: u16,
+    },
     /// DISCONNECT was written.
     Closing,
     Other,
@@ -35,6 +39,8 @@ pub(crate) enum Signal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accepted,
+    /// Nobody subscribes to it (MQTT 5, 0x10).
+    Unheard,
     /// Kept aside with this reason: it ends the sender's retries like an acceptance (contract §2).
     Parked(String),
     /// Not kept.
@@ -181,7 +187,8 @@ fn signal_of_v5(event: rumqttc::v5::Event) -> Signal {
             let text = ack.properties.and_then(|properties| properties.reason_string);
             let reason = text.unwrap_or_else(|| format!("{:?}", ack.reason));
             let verdict = match ack.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Verdict::Accepted,
+                PubAckReason::Success => Verdict::Accepted,
+                PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
                 PubAckReason::PayloadFormatInvalid | PubAckReason::ImplementationSpecificError => {
                     Verdict::Parked(reason)
                 }
@@ -193,7 +200,8 @@ fn signal_of_v5(event: rumqttc::v5::Event) -> Signal {
             let text = ack.properties.and_then(|properties| properties.reason_string);
             let reason = text.unwrap_or_else(|| format!("{:?}", ack.reason));
             let verdict = match ack.reason {
-                PubRecReason::Success | PubRecReason::NoMatchingSubscribers => return Signal::Other,
+                PubRecReason::Success => return Signal::Other,
+                PubRecReason::NoMatchingSubscribers => return Signal::Unheard { packet_id: ack.pkid },
                 PubRecReason::PayloadFormatInvalid | PubRecReason::ImplementationSpecificError => {
                     Verdict::Parked(reason)
                 }

@@ -13,6 +13,7 @@ pub struct PublisherStats {
     pub(crate) unconfirmed: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) resent_messages: AtomicU64,
+    pub(crate) unheard_messages: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) connected: AtomicU64,
     latencies: Mutex<Histogram<u64>>,
@@ -33,6 +34,8 @@ pub struct StatsSnapshot {
     pub unconfirmed: u64,
     pub in_flight: u64,
     pub resent_messages: u64,
+    /// Times that the broker said (in MQTT 5) that nobody subscribes to a message.
+    pub unheard_messages: u64,
     /// Connections opened again after a loss; failed attempts do not count.
     pub reconnects: u64,
     /// Connections that are open now.
@@ -52,6 +55,7 @@ impl Default for PublisherStats {
             unconfirmed: zero(),
             in_flight: zero(),
             resent_messages: zero(),
+            unheard_messages: zero(),
             reconnects: zero(),
             connected: zero(),
             latencies: Mutex::new(
@@ -74,6 +78,7 @@ impl PublisherStats {
             unconfirmed: read(&self.unconfirmed),
             in_flight: read(&self.in_flight),
             resent_messages: read(&self.resent_messages),
+            unheard_messages: read(&self.unheard_messages),
             reconnects: read(&self.reconnects),
             connected: read(&self.connected),
             ack_p50: quantile(0.5),

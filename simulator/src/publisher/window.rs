@@ -59,6 +59,11 @@ impl<M> Window<M> {
         self.outstanding.get_mut(&number)
     }
 
+    /// The message that was written under `packet_id` and is not finished.
+    pub(crate) fn get_mut(&mut self, packet_id: u16) -> Option<&mut M> {
+        self.outstanding.get_mut(self.numbered.get(&packet_id)?)
+    }
+
     /// The event loop wrote the next submitted message at QoS 0: nothing more will be heard of it.
     pub(crate) fn written_without_ack(&mut self) -> Option<M> {
         let number = self.unnumbered.pop_front()?;

@@ -1,6 +1,6 @@
 use simulator::publisher::PublisherOptions;
 
-use crate::fake_broker::{FakeBroker, Packet};
+use crate::fake_broker::{FakeBroker, Packet, Publish};
 use crate::{Protocol, Publisher, ids, options};
 
 const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
@@ -70,4 +70,69 @@ async fn at_qos_2_many_parked_messages_do_not_stall_the_connection() {
     let summary = summary.unwrap();
     assert_eq!((summary.acked, summary.parked), (50, 50));
     assert_eq!(ledger.sent, ledger.acked);
+}
+
+const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
+
+/// Catches a message that counts as acknowledged although nobody was there to take it, one that is given up at the end, and one that
+/// is sent again without a pause or for ever.
+#[tokio::test]
+async fn a_message_that_nobody_subscribes_to_is_sent_again_until_somebody_does() {
+    let broker = FakeBroker::bind().await;
+    let publisher = Publisher::start("v5_unheard", v5(broker.port(), 6));
+    let mut peer = broker.accept().await;
+    let first = peer.publishes(4).await;
+    for publish in &first[..3] {
+        peer.ack_with(publish.packet_id, NO_MATCHING_SUBSCRIBERS).await;
+    }
+    peer.ack(first[3].packet_id).await;
+    // Before anything new, in their order, and again when the connection was lost meanwhile.
+    let again = peer.publishes(3).await;
+    let records = |publishes: &[Publish]| publishes.iter().map(Publish::record_id).collect::<Vec<_>>();
+    assert_eq!(records(&again), records(&first[..3]));
+    peer.ack_with(again[0].packet_id, NO_MATCHING_SUBSCRIBERS).await;
+    drop(peer);
+    let mut peer = broker.accept().await;
+    let mut heard = Vec::new();
+    while let Some(Packet::Publish(publish)) = peer.next().await {
+        peer.ack(publish.packet_id).await;
+        heard.push(publish.record_id());
+    }
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), 5, "three of the first, and two new ones");
+    let (summary, ledger) = publisher.end().await;
+    let summary = summary.unwrap();
+    assert_eq!((summary.sent, summary.acked, summary.in_flight), (6, 6, 0));
+    assert!(summary.unheard_messages >= 3, "{summary:?}");
+    assert_eq!(ledger.sent, ledger.acked);
+}
+
+#[tokio::test]
+async fn at_qos_2_it_is_sent_again_too() {
+    let broker = FakeBroker::bind().await;
+    let publisher = Publisher::start("v5_qos2_unheard", PublisherOptions { qos: 2, ..v5(broker.port(), 1) });
+    let mut peer = broker.accept().await;
+    for reason in [NO_MATCHING_SUBSCRIBERS, 0] {
+        let publish = peer.publish().await;
+        peer.received_with(publish.packet_id, reason).await;
+        assert_eq!(peer.next().await, Some(Packet::PubRel(publish.packet_id)));
+        peer.complete(publish.packet_id).await;
+    }
+    let (summary, _) = publisher.end().await;
+    let summary = summary.unwrap();
+    assert_eq!((summary.acked, summary.unheard_messages), (1, 1));
+}
+
+#[tokio::test]
+async fn it_may_be_counted_as_acknowledged_instead() {
+    let broker = FakeBroker::bind().await;
+    let options = PublisherOptions { repeat_unheard: false, ..v5(broker.port(), 1) };
+    let publisher = Publisher::start("v5_accept_unheard", options);
+    let mut peer = broker.accept().await;
+    let publish = peer.publish().await;
+    peer.ack_with(publish.packet_id, NO_MATCHING_SUBSCRIBERS).await;
+    assert_eq!(peer.next().await, Some(Packet::Disconnect));
+    let (summary, _) = publisher.end().await;
+    assert_eq!(summary.unwrap().acked, 1);
 }

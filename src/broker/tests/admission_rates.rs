@@ -72,12 +72,43 @@ fn a_network_of_ipv6_is_one_address_and_mapped_ipv4_is_itself() {
 /// Catches a table that grows with every address that ever came, and one that locks strangers out when it is full.
 #[test]
 fn addresses_are_remembered_while_that_matters_and_so_many_at_most() {
-    let admission = admission(|admission| admission.max_addresses = 2);
+    let admission = admission(|admission| {
+        admission.max_addresses = 2;
+        admission.connections_per_second_per_address = 1;
+        admission.connection_burst_per_address = 600;
+    });
     let now = Instant::now();
-    for last in 0..10 {
-        assert!(admission.arrive(address(&format!("192.0.2.{last}")), now).is_ok());
-    }
+    let arrive = |last: u8, at| admission.arrive(address(&format!("192.0.2.{last}")), at);
+    // So many connections that each address has minutes to rest, however long this test takes.
+    let open: Vec<_> = (0..10).flat_map(|last| [(); 500].map(|()| arrive(last, now))).collect();
+    assert!(open.iter().all(Result::is_ok));
     assert_eq!(admission.addresses(), 2);
-    admission.tidy(now + Duration::from_secs(1));
+    let rested = now + Duration::from_secs(600);
+    admission.tidy(rested);
+    assert_eq!(admission.addresses(), 2, "they are connected");
+    drop(open);
+    assert_eq!(admission.addresses(), 2, "they would have to wait");
+    admission.tidy(rested);
     assert_eq!(admission.addresses(), 0);
+}
+
+/// Catches waiting connections that are not counted, a place that is not given back, and a bound that is off by one.
+#[test]
+fn so_many_connections_wait_and_no_more() {
+    let admission = admission(|admission| {
+        admission.connections_per_second_per_address = 1;
+        admission.connection_burst_per_address = 1;
+        admission.max_waiting_connections = 3;
+    });
+    let now = Instant::now();
+    let arrive = || admission.arrive(address("192.0.2.1"), now);
+    let mut arrivals: Vec<_> = (0..4).map(|_| arrive()).collect();
+    let waits: Vec<_> = arrivals.iter().map(|arrival| seconds(arrival, now)).collect();
+    assert_eq!(waits, [Ok(0), Ok(1), Ok(2), Ok(3)]);
+    assert_eq!(arrive().err(), Some(TurnedAway::TooManyWaiting));
+    // Who does not wait takes no place, and who is gone takes none any more.
+    drop(arrivals.remove(0));
+    assert_eq!(arrive().err(), Some(TurnedAway::TooManyWaiting));
+    drop(arrivals.pop());
+    assert_eq!(seconds(&arrive(), now), Ok(4));
 }

@@ -29,4 +29,5 @@ mod subscriptions;
 mod sys_topics;
 mod traffic;
 mod transports;
+mod waiting;
 mod wills;

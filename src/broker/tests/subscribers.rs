@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::{Client, Connect};
-use super::harness::{TestBroker, USAGE};
+use super::harness::{TestBroker, USAGE, until};
 use super::wire::property::RECEIVE_MAXIMUM;
 use super::wire::{PUBACK, PUBLISH, publish};
 
@@ -112,6 +112,27 @@ async fn clients_that_overrun_each_other_are_both_read() {
     });
     futures_util::future::join_all(reading).await;
     assert_eq!(broker.metrics.dropped_count("outbox_full"), 0);
+}
+
+/// Catches an alarm about the database that ordinary traffic sets off (`paused_readers` for whoever is not read), and a publisher that is
+/// counted for ever.
+#[tokio::test]
+async fn who_waits_for_a_subscriber_is_not_counted_as_waiting_for_the_database() {
+    let broker = broker(10, FOREVER).await;
+    let hello = Connect::v5("slow").with(|p| p.short(RECEIVE_MAXIMUM, 1));
+    let mut slow = Client::connect(&broker, &hello).await;
+    slow.subscribe("t", 1).await;
+    let mut publisher = Client::connect(&broker, &Connect::v311("p")).await;
+    for n in 1..=20 {
+        publisher.publish(&publish("t", "x").qos1(n)).await;
+    }
+    until("the publisher waits", || broker.metrics.held_readers.get() == 1).await;
+    assert_eq!(broker.metrics.paused_readers.get(), 0);
+    for _ in 1..=20 {
+        let heard = slow.published().await;
+        slow.send_ack(PUBACK, heard.pkid).await;
+    }
+    until("it goes on", || broker.metrics.held_readers.get() == 0).await;
 }
 
 /// Catches publishers that wait for as long as somebody does not read.

@@ -111,13 +111,14 @@ async fn who_comes_back_has_no_new_burst() {
     Client::connect(&broker, &Connect::v5("other")).await.ping().await;
 }
 
-/// Catches a client whose whole read is handled before anybody else's packet. This runs in one thread.
+/// Catches a client whose whole read is handled before anybody else's packet (`turn_packets` without effect, or no `yield_now` between
+/// two turns). This runs in one thread, and tokio lets others in after so many packets by itself.
 #[tokio::test]
 async fn a_client_with_much_to_do_takes_turns_with_the_others() {
     const PINGS: usize = 8000;
     let broker = limited(|traffic| {
         traffic.packets_per_second = 0;
-        traffic.turn_packets = 10;
+        traffic.turn_packets = 1;
     })
     .await;
     let mut busy = Client::connect(&broker, &Connect::v5("busy")).await;
@@ -125,7 +126,7 @@ async fn a_client_with_much_to_do_takes_turns_with_the_others() {
     busy.send(&PING.repeat(PINGS)).await;
     other.ping().await;
     let answered = busy.take_what_is_there() / PING.len();
-    assert!(answered < PINGS, "{answered} were answered first");
+    assert!(answered < 32, "{answered} were answered first");
     for _ in answered..PINGS {
         busy.packet().await.unwrap();
     }

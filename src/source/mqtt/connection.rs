@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::ingest::feeder::Feeder;
 use crate::ingest::queue::{Acknowledge, IngestQueue, Message, QueueClosed, Sender};
 
-use super::inflow::Inflow;
 use super::window::Window;
 use super::wire::{ConnectOptions, PendingAck, Requests, SourceEvent, Wire, WireError};
 use super::{MqttSource, printable};
@@ -36,7 +36,7 @@ pub(super) struct Connection<'s> {
     sender: Arc<Sender>,
     requests: Requests,
     window: Window,
-    inflow: Inflow,
+    feeder: Feeder,
     /// Numbers of committed messages; as many at most as the window has slots, because each is told once.
     commits: UnboundedSender<u64>,
     connected: bool,
@@ -61,7 +61,7 @@ pub(super) async fn run(source: &MqttSource, queue: &IngestQueue, soft: &Cancell
         sender: source.sender.clone(),
         requests,
         window: Window::default(),
-        inflow: Inflow::new(queue.clone(), source.options.in_flight.into(), source.options.backlog_max_bytes),
+        feeder: Feeder::new(Arc::new(queue.clone()), Arc::default()),
         commits,
         connected: false,
         subscribed_at: None,
@@ -93,7 +93,7 @@ impl Connection<'_> {
                     if self.stopping && self.leave() {
                         return Ok(());
                     }
-                    let may_read = self.inflow.has_room() && self.window.len() < MAX_UNACKNOWLEDGED;
+                    let may_read = self.has_room() && self.window.len() < MAX_UNACKNOWLEDGED;
                     if may_read && !read {
                         self.resumed();
                     }
@@ -102,7 +102,7 @@ impl Connection<'_> {
                     tokio::select! {
                         () = soft.cancelled(), if !self.stopping => self.stopping = true,
                         event = &mut poll, if may_read => break event?,
-                        fed = self.inflow.feed(), if !self.inflow.is_empty() => {
+                        fed = self.feeder.drain(), if !self.feeder.is_empty() => {
                             // The pipeline ends before its sources only at the hard stop.
                             if let Err(QueueClosed) = fed { return Ok(()) }
                         }
@@ -126,6 +126,13 @@ impl Connection<'_> {
             self.handle(event)?;
             self.acknowledge();
         }
+    }
+
+    /// Whether more may be read. What was read at once may exceed the bound by a few packets.
+    fn has_room(&self) -> bool {
+        let options = &self.source.options;
+        self.feeder.waiting_messages() < options.in_flight.into()
+            && self.feeder.waiting_bytes() < options.backlog_max_bytes
     }
 
     /// Until when something has to be heard: CONNACK, then SUBACK, then at least a PINGRESP with each keep alive. rumqttc has
@@ -212,7 +219,7 @@ impl Connection<'_> {
         });
         let topic_iccid = usage.iccid.map(str::to_owned);
         let sender = self.sender.clone();
-        self.inflow.push(Message { sender, topic, topic_iccid, payload, received_at, acknowledge });
+        self.feeder.push(Message { sender, topic, topic_iccid, payload, received_at, acknowledge });
     }
 
     /// The session holds a subscription that the configuration does not have any more.
@@ -244,7 +251,7 @@ impl Connection<'_> {
 
     /// While stopping: leaves when everything that was received is acknowledged. True when there is nothing to leave.
     fn leave(&mut self) -> bool {
-        if self.inflow.is_empty() && self.window.is_empty() && !self.leaving {
+        if self.feeder.is_empty() && self.window.is_empty() && !self.leaving {
             self.requests.disconnect();
             self.leaving = true;
         }

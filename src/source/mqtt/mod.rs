@@ -6,7 +6,6 @@
 mod address;
 mod backoff;
 mod connection;
-mod inflow;
 mod tls;
 mod window;
 mod wire;
@@ -142,6 +141,11 @@ impl MqttSource {
                 () = tokio::time::sleep(delay) => {}
             }
         }
+    }
+
+    /// Its task has panicked: it is not subscribed any more.
+    pub(crate) fn note_defect(&self) {
+        self.state.failed("a defect; the log has it".into());
     }
 
     fn was_subscribed(&self) -> bool {

@@ -48,6 +48,24 @@ impl Certificates {
             .set("mqtt.tls.key_file", self.text("server.key"));
     }
 
+    /// Writes `crl.pem`, the authority's revocation list, with the certificates of these devices on it.
+    pub(crate) async fn revoke(&self, devices: &[&str]) {
+        let directory = self.directory.path();
+        let settings = "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt\ncrlnumber = crlnumber\ndefault_md = sha256\n\
+                        default_crl_days = 30\n";
+        for (name, text) in [("ca.conf", settings), ("index.txt", ""), ("crlnumber", "01\n")] {
+            std::fs::write(directory.join(name), text).expect("it is ours");
+        }
+        let revoked = devices.iter().map(|device| format!("-revoke {device}.pem"));
+        for what in revoked.chain(["-gencrl -out crl.pem".to_owned()]) {
+            let arguments = format!("ca -config ca.conf -keyfile ca.key -cert ca.pem {what}");
+            let mut command = tokio::process::Command::new("openssl");
+            command.args(arguments.split(' ')).current_dir(directory);
+            let done = command.output().await.expect("openssl is installed");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+
     /// Puts another's server certificate and key in the place of these.
     pub(crate) fn replace_server(&self, other: &Self) {
         for name in ["server.pem", "server.key"] {

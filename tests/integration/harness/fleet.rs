@@ -101,6 +101,13 @@ impl TestFleet {
         super::eventually("more acknowledged records", async || (self.acked() >= goal).then_some(())).await;
     }
 
+    /// Waits until the broker has said so many times more than at the call that nobody subscribes to a message.
+    pub(crate) async fn more_unheard(&self, messages: u64) {
+        let unheard = || self.stats.snapshot().unheard_messages;
+        let goal = unheard() + messages;
+        super::eventually("more unheard messages", async || (unheard() >= goal).then_some(())).await;
+    }
+
     /// Stops publishing, waits for what is outstanding, and reads the ledger.
     pub(crate) async fn finish(self) -> (Summary, LedgerSummary) {
         self.stop.cancel();

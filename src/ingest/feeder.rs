@@ -1,5 +1,5 @@
-//! What a connection has read and the ingest queue had no room for yet. It lets the connection go on answering PINGREQ
-//! while the database is slow.
+//! What a connection, of a client or to another broker, has read and the queue had no room for yet. It lets the connection go on with
+//! pings while the database is slow. Whoever reads bounds it, by reading no more.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::ingest::queue::{IngestQueue, Message, QueueClosed};
+use super::queue::{IngestQueue, Message, QueueClosed};
 
 /// Memory that a waiting message costs besides its payload.
 const MESSAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Messages of one connection on their way into the queue, in order.
-pub(super) struct Feeder {
+pub(crate) struct Feeder {
     queue: Arc<IngestQueue>,
     /// Waiting bytes of all connections.
     total: Arc<AtomicUsize>,
@@ -27,25 +27,31 @@ pub(super) struct Feeder {
 }
 
 impl Feeder {
-    pub(super) fn new(queue: Arc<IngestQueue>, total: Arc<AtomicUsize>) -> Self {
+    /// `total` counts the waiting bytes of all that share it.
+    pub(crate) fn new(queue: Arc<IngestQueue>, total: Arc<AtomicUsize>) -> Self {
         Self { queue, total, waiting: VecDeque::new(), waiting_bytes: 0, sending: None, busy: false }
     }
 
-    pub(super) fn push(&mut self, message: Message) {
+    pub(crate) fn push(&mut self, message: Message) {
         self.charge(message.payload.len() + MESSAGE_OVERHEAD_BYTES);
         self.waiting.push_back(message);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !self.busy && self.waiting.is_empty()
     }
 
-    pub(super) fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_messages(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A fixed overhead a message included.
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 
     /// Waiting bytes of all connections together.
-    pub(super) fn total_waiting_bytes(&self) -> usize {
+    pub(crate) fn total_waiting_bytes(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
@@ -83,12 +89,12 @@ impl Feeder {
     }
 
     /// Waits until everything is in the queue. Cancel-safe.
-    pub(super) async fn drain(&mut self) -> Result<(), QueueClosed> {
+    pub(crate) async fn drain(&mut self) -> Result<(), QueueClosed> {
         poll_fn(|context| self.poll_drain(context)).await
     }
 
     /// Puts in what fits now.
-    pub(super) async fn drain_ready(&mut self) -> Result<(), QueueClosed> {
+    pub(crate) async fn drain_ready(&mut self) -> Result<(), QueueClosed> {
         poll_fn(|context| match self.poll_drain(context) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => Poll::Ready(Ok(())),
