@@ -41,6 +41,7 @@ mod dashboard_people;
 mod dashboard_sessions;
 mod dashboard_sims;
 mod dashboard_serving;
+mod dashboard_visits;
 mod database_away;
 mod database_roles;
 mod database_roles_commands;
