@@ -38,6 +38,7 @@ mod dashboard_chart;
 mod dashboard_figures;
 mod dashboard_live;
 mod dashboard_people;
+mod dashboard_quarantine;
 mod dashboard_sessions;
 mod dashboard_sims;
 mod dashboard_serving;
