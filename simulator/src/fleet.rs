@@ -1,9 +1,12 @@
+use chrono::{DateTime, Utc};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::catalog::{CARRIERS, CITIES};
 pub use crate::catalog::{Carrier, City, RatePlan};
 pub use crate::profile::DeviceKind;
+use crate::profile::SPREAD;
+use crate::record::Usage;
 
 /// Largest fleet: the account number in an ICCID has twelve digits, but a machine has memory for so many.
 pub const MAX_SIMS: u32 = 10_000_000;
@@ -40,6 +43,8 @@ pub struct Sim {
     pub longitude: f64,
     /// Day of the month on which the billing cycle begins, 1 to 31.
     pub cycle_day: u8,
+    /// Times what its kind uses: 1 is the mean, most SIMs are below it and few far above, so that some come near their limits.
+    appetite: f64,
 }
 
 /// State of a SIM at the carrier.
@@ -65,7 +70,7 @@ impl Fleet {
     pub fn generate(spec: FleetSpec) -> Self {
         let spec = FleetSpec { sims: spec.sims.clamp(1, MAX_SIMS), ..spec };
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        let sims = (0..spec.sims).map(|index| Sim::generate(index, &mut rng)).collect();
+        let sims = (0..spec.sims).map(|index| Sim::generate(index, spec.seed, &mut rng)).collect();
         Self { spec, sims }
     }
 
@@ -115,7 +120,7 @@ const INVENTORY_HEADER: [&str; 16] = [
 ];
 
 impl Sim {
-    fn generate(index: u32, rng: &mut impl Rng) -> Self {
+    fn generate(index: u32, seed: u64, rng: &mut impl Rng) -> Self {
         let carrier = &CARRIERS[rng.random_range(0..CARRIERS.len())];
         let kind = DeviceKind::pick(rng);
         let city = pick_city(carrier, rng);
@@ -145,7 +150,13 @@ impl Sim {
             latitude: city.latitude + rng.random_range(-0.09..0.09),
             longitude: city.longitude + rng.random_range(-0.12..0.12),
             cycle_day,
+            appetite: appetite(index, seed),
         }
+    }
+
+    /// What it uses in a period of `hours` that begins at `start`.
+    pub(crate) fn usage(&self, rng: &mut impl Rng, start: DateTime<Utc>, hours: f64) -> Usage {
+        self.kind.usage(rng, start, hours, self.appetite)
     }
 
     /// 15 digits: home network and subscriber number.
@@ -203,6 +214,13 @@ fn pick_serving(home: &'static Carrier, city: &City, rng: &mut impl Rng) -> &'st
     let local = |carrier: &&Carrier| carrier.country_code == city.country_code;
     let count = CARRIERS.iter().filter(local).count();
     CARRIERS.iter().filter(local).nth(rng.random_range(0..count)).expect("every country has a carrier")
+}
+
+/// From a stream of its own, counted from the end, so that the rest of a fleet does not depend on it.
+fn appetite(index: u32, seed: u64) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::MAX - u64::from(index));
+    SPREAD[rng.random_range(0..SPREAD.len())]
 }
 
 /// ITU-T E.118: 89, country, issuer, account number, check digit.
@@ -276,6 +294,17 @@ mod tests {
         let days: HashSet<u8> = fleet.sims().iter().map(|sim| sim.cycle_day).collect();
         assert!([1, 15, 28, 31].iter().all(|day| days.contains(day)));
         assert!(fleet.sims().iter().any(|sim| sim.serving != sim.carrier));
+    }
+
+    /// Catches SIMs of a kind that all use the same: none of them would ever come near its limit.
+    #[test]
+    fn few_sims_use_far_more_than_their_kind_and_together_they_use_what_it_does() {
+        let fleet = Fleet::generate(FleetSpec { sims: 4_000, seed: 1 });
+        let appetites: Vec<f64> = fleet.sims().iter().map(|sim| sim.appetite).collect();
+        let mean = appetites.iter().sum::<f64>() / appetites.len() as f64;
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+        let large = appetites.iter().filter(|appetite| **appetite > 2.0).count();
+        assert!((300..700).contains(&large), "{large}");
     }
 
     #[test]

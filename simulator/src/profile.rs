@@ -1,4 +1,4 @@
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 use rand::{Rng, RngExt};
 
 use crate::catalog::{METERING, PAYMENT, ROUTER, RatePlan, TRACKING, VIDEO};
@@ -37,7 +37,7 @@ const SHOP_HOURS: DayShape = [
 
 /// Sixteen quantiles of a log-normal distribution (sigma 0.8), scaled to mean 1. A table and not `exp`, because
 /// the last digit of `exp` differs between platforms and the fleet must not.
-const SPREAD: [f64; 16] = [
+pub(crate) const SPREAD: [f64; 16] = [
     0.164, 0.254, 0.325, 0.392, 0.460, 0.530, 0.606, 0.689, 0.784, 0.892, 1.020, 1.178, 1.383, 1.672, 2.146,
     3.505,
 ];
@@ -49,6 +49,22 @@ struct Profile {
     upload_share: f64,
     sms_chance: f64,
     voice_chance: f64,
+}
+
+impl Profile {
+    /// Mean weight of the hours of a period.
+    fn weight(&self, start: DateTime<Utc>, hours: f64) -> f64 {
+        // A week has every weight there is.
+        let count = (hours.ceil() as i64).clamp(1, 7 * 24);
+        (0..count).map(|hour| self.weight_of_hour(start + TimeDelta::hours(hour))).sum::<f64>() / count as f64
+    }
+
+    fn weight_of_hour(&self, at: DateTime<Utc>) -> f64 {
+        // The catalogue's cities all lie in Central European Time; an hour of summer time does not matter to a shape.
+        let local_hour = (at.hour() as usize + 1) % 24;
+        let weekend = if at.weekday().num_days_from_monday() >= 5 { self.weekend } else { 1.0 };
+        self.day[local_hour] * weekend
+    }
 }
 
 impl DeviceKind {
@@ -101,14 +117,11 @@ impl DeviceKind {
         }
     }
 
-    /// What this device uses in a period of `hours` that begins at `start`.
-    pub(crate) fn usage(self, rng: &mut impl Rng, start: DateTime<Utc>, hours: f64) -> Usage {
+    /// What this device uses in a period of `hours` that begins at `start`, when it uses `appetite` times what its kind does.
+    pub(crate) fn usage(self, rng: &mut impl Rng, start: DateTime<Utc>, hours: f64, appetite: f64) -> Usage {
         let profile = self.profile();
-        // The catalogue's cities all lie in Central European Time; an hour of summer time does not matter to a shape.
-        let local_hour = (start.hour() as usize + 1) % 24;
-        let weekend = if start.weekday().num_days_from_monday() >= 5 { profile.weekend } else { 1.0 };
         let spread = SPREAD[rng.random_range(0..SPREAD.len())] * rng.random_range(0.9..1.1);
-        let total = profile.bytes_per_hour * hours * profile.day[local_hour] * weekend * spread;
+        let total = profile.bytes_per_hour * hours * profile.weight(start, hours) * spread * appetite;
         let total_bytes = (total as u64).min(crate::record::MAX_AMOUNT);
         let data_upload_bytes = (total_bytes as f64 * profile.upload_share) as u64;
         Usage {
@@ -131,7 +144,7 @@ mod tests {
 
     fn mean_bytes(kind: DeviceKind, start: DateTime<Utc>) -> u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        (0..2_000).map(|_| kind.usage(&mut rng, start, 1.0).total_bytes).sum::<u64>() / 2_000
+        (0..2_000).map(|_| kind.usage(&mut rng, start, 1.0, 1.0).total_bytes).sum::<u64>() / 2_000
     }
 
     #[test]
@@ -148,9 +161,19 @@ mod tests {
         let start = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..1_000 {
-            let usage = DeviceKind::pick(&mut rng).usage(&mut rng, start, 0.25);
+            let usage = DeviceKind::pick(&mut rng).usage(&mut rng, start, 0.25, 1.0);
             assert_eq!(usage.data_upload_bytes + usage.data_download_bytes, usage.total_bytes);
         }
+    }
+
+    /// Catches a period that is weighed by its first hour, which would make whole days of nights.
+    #[test]
+    fn a_day_weighs_as_much_as_its_hours() {
+        let start = Utc.with_ymd_and_hms(2026, 11, 20, 0, 0, 0).unwrap();
+        let profile = DeviceKind::PaymentTerminal.profile();
+        let hours = (0..24).map(|hour| profile.weight(start + TimeDelta::hours(hour), 1.0)).sum::<f64>();
+        assert!((profile.weight(start, 24.0) * 24.0 - hours).abs() < 1e-9);
+        assert!(profile.weight(start, 24.0) > 5.0 * profile.weight(start, 1.0));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 /// Whole numbers up to here survive in every JSON reader.
-const EXACT_UP_TO: i128 = 1 << 53;
+pub(super) const EXACT_UP_TO: u64 = 1 << 53;
 
 /// Puts a sum, given as decimal text, into an object: as a number, and beyond 2^53 also as text under its name and `suffix`.
 pub(crate) fn put_sum(object: &mut Map<String, Value>, name: &str, suffix: &str, decimal: &str) {
     let sum: i128 = decimal.parse().unwrap_or(0);
-    if sum.abs() > EXACT_UP_TO {
+    if sum.unsigned_abs() > EXACT_UP_TO.into() {
         object.insert(format!("{name}{suffix}"), decimal.into());
     }
     let number = match i64::try_from(sum) {

@@ -1,8 +1,7 @@
 //! API keys: looked up by the SHA-256 of the whole key, remembered for a few seconds, guesses slowed down.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +19,7 @@ use super::caller::{Caller, Proof, Who};
 use super::error::ApiError;
 use super::key_uses::KeyUses;
 use super::rate_limit::{LimitClass, RateLimits, Standing};
+use super::remembered::Remembered;
 use super::strangers::Strangers;
 
 /// What existing simulators send unless they are told otherwise; accepted in demo mode only (contract §3).
@@ -38,10 +38,6 @@ const NOBODY_PERMISSIONS: [PermissionPattern; 5] = [
 ];
 /// A revoked key is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_secs(5);
-/// A key that was right this recently is looked up again, whoever else guesses at its address.
-const KNOWN_FOR: Duration = Duration::from_secs(600);
-/// Keys remembered at once.
-const REMEMBER_AT_MOST: usize = 10_000;
 /// Longer than any key; what is longer is not even hashed.
 const KEY_MAX_BYTES: usize = 200;
 
@@ -64,30 +60,7 @@ pub(crate) struct KeyRing {
     limits: RateLimits,
     strangers: Strangers,
     uses: KeyUses,
-    remembered: Remembered,
-}
-
-/// Keys that were right not long ago, and when they were looked up; by their hash, so that how long a look takes says nothing
-/// about a key.
-#[derive(Default)]
-struct Remembered(Mutex<HashMap<KeyHash, (Arc<ApiKey>, Instant)>>);
-
-impl Remembered {
-    fn recall(&self, hash: &KeyHash) -> Option<(Arc<ApiKey>, Instant)> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(hash).filter(|(_, at)| at.elapsed() < KNOWN_FOR).cloned()
-    }
-
-    /// Remembers a key that was looked up `at` this moment, if there is room.
-    fn keep(&self, hash: KeyHash, key: Arc<ApiKey>, at: Instant) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= REMEMBER_AT_MOST {
-            held.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
-        }
-        if held.len() < REMEMBER_AT_MOST || held.contains_key(&hash) {
-            held.insert(hash, (key, at));
-        }
-    }
+    remembered: Remembered<Arc<ApiKey>>,
 }
 
 impl KeyRing {
@@ -178,47 +151,5 @@ impl KeyRing {
         let found = Arc::new(found);
         self.remembered.keep(hash, found.clone(), Instant::now());
         Ok(Some(found))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(number: usize) -> KeyHash {
-        hash_key(&number.to_string())
-    }
-
-    fn key(number: usize) -> Arc<ApiKey> {
-        Arc::new(ApiKey {
-            id: 1,
-            tenant: TenantId(1),
-            tenant_name: "default".into(),
-            name: "a key".into(),
-            permissions: Vec::new(),
-            rate_limits: HashMap::new(),
-            enabled: true,
-            revision: number as i64,
-        })
-    }
-
-    /// Catches keys that are remembered without bound, and what is old in the place of what is new.
-    #[test]
-    fn so_many_keys_are_remembered_and_old_ones_make_room() {
-        let (remembered, now) = (Remembered::default(), Instant::now());
-        let Some(long_ago) = now.checked_sub(KNOWN_FOR) else { return };
-        let held = || remembered.0.lock().unwrap().len();
-        for number in 0..REMEMBER_AT_MOST + 10 {
-            remembered.keep(hash(number), key(number), if number < 5 { long_ago } else { now });
-        }
-        assert_eq!(held(), REMEMBER_AT_MOST);
-        assert!(remembered.recall(&hash(0)).is_none(), "it was looked up too long ago");
-        assert!(remembered.recall(&hash(REMEMBER_AT_MOST + 4)).is_some(), "it took the place of an old one");
-        assert!(remembered.recall(&hash(REMEMBER_AT_MOST + 5)).is_none(), "there was no room");
-        // What is held already can be renewed.
-        let renewed = Arc::new(ApiKey { enabled: false, ..(*key(7)).clone() });
-        remembered.keep(hash(7), renewed, now);
-        assert!(!remembered.recall(&hash(7)).expect("it is held").0.enabled);
-        assert_eq!(held(), REMEMBER_AT_MOST);
     }
 }

@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::domain::moment;
+
 use super::ApiState;
 use super::caller::{Allowed, ReadUsage};
 use super::status::{self, SourceStatus};
@@ -25,6 +27,7 @@ struct Operations {
     #[schema(example = "0.1.0")]
     version: &'static str,
     /// When this was looked at.
+    #[serde(serialize_with = "moment::to_the_second")]
     observed_at: DateTime<Utc>,
     /// `well` or `not well`
     #[schema(example = "well")]
@@ -104,6 +107,7 @@ struct ReconcileStatus {
     /// Passes over everything since the start.
     passes: u64,
     /// When the last one ended; null before the first.
+    #[serde(serialize_with = "moment::if_any")]
     last_pass_at: Option<DateTime<Utc>>,
     /// Each invariant that was looked at.
     invariants: Vec<InvariantStatus>,

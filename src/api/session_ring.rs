@@ -1,9 +1,8 @@
 //! Sessions of the dashboard: an API key that was shown once stands behind a cookie until it is revoked, the session expires
 //! or somebody signs out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -21,6 +20,7 @@ use crate::store::dashboard_sessions::TokenHash;
 
 use super::error::ApiError;
 use super::key_ring::hash_key;
+use super::remembered::Remembered;
 use super::strangers::Strangers;
 
 const COOKIE: &str = "simbridge_session";
@@ -28,10 +28,6 @@ const COOKIE: &str = "simbridge_session";
 const TOKEN_CHARS: usize = 43;
 /// A page asks for a dozen things at once. A session that ended is refused after so long at the latest.
 const REMEMBER_FOR: Duration = Duration::from_millis(500);
-/// A session that was right this recently is looked up again, whoever else guesses at its address.
-const KNOWN_FOR: Duration = Duration::from_secs(600);
-/// Sessions remembered at once.
-const REMEMBER_AT_MOST: usize = 10_000;
 
 /// A session that counted when it was looked up.
 #[derive(Clone, Debug)]
@@ -49,7 +45,7 @@ pub(crate) struct SessionRing {
     secure: bool,
     /// Apart from those who guess keys: a browser with an old cookie can still sign in.
     strangers: Strangers,
-    remembered: Mutex<HashMap<TokenHash, (Session, Instant)>>,
+    remembered: Remembered<Session>,
 }
 
 impl SessionRing {
@@ -61,7 +57,7 @@ impl SessionRing {
             per_key: config.dashboard_sessions_per_key.into(),
             secure: config.secure_cookies,
             strangers: Strangers::new(if demo { 0 } else { config.rate_limit.wrong_keys_per_minute }),
-            remembered: Mutex::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -80,7 +76,7 @@ impl SessionRing {
             return Err(ApiError::KeyDisabled);
         }
         let session = Session { key, expires_at };
-        self.remember(hash, session.clone());
+        self.remembered.keep(hash, session.clone(), Instant::now());
         Ok((session, self.cookie(&token, self.lifetime.num_seconds())))
     }
 
@@ -93,7 +89,7 @@ impl SessionRing {
             return Err(ApiError::Unauthorized);
         }
         let hash = hash_key(token);
-        let known = self.recall(&hash).is_some();
+        let known = self.remembered.recall(&hash).is_some();
         if !known {
             self.strangers.check(address)?;
         }
@@ -111,7 +107,7 @@ impl SessionRing {
     /// An outage.
     pub(super) async fn find(&self, hash: &TokenHash) -> Result<Option<Session>, ApiError> {
         let now = self.clock.now();
-        if let Some((found, at)) = self.recall(hash)
+        if let Some((found, at)) = self.remembered.recall(hash)
             && at.elapsed() < REMEMBER_FOR
         {
             return Ok(Some(found).filter(|found| now < found.expires_at));
@@ -119,10 +115,8 @@ impl SessionRing {
         let found = self.store.dashboard_session(hash, now).await?;
         let found = found.map(|found| Session { key: found.key.into(), expires_at: found.expires_at });
         match &found {
-            Some(session) => self.remember(*hash, session.clone()),
-            None => {
-                self.remembered.lock().unwrap_or_else(PoisonError::into_inner).remove(hash);
-            }
+            Some(session) => self.remembered.keep(*hash, session.clone(), Instant::now()),
+            None => self.remembered.forget(hash),
         }
         Ok(found)
     }
@@ -134,23 +128,8 @@ impl SessionRing {
     pub(super) async fn close(&self, token: &str) -> Result<HeaderValue, ApiError> {
         let hash = hash_key(token);
         self.store.close_dashboard_session(&hash).await?;
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        self.remembered.forget(&hash);
         Ok(self.cookie("", 0))
-    }
-
-    fn remember(&self, hash: TokenHash, session: Session) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBER_AT_MOST {
-            remembered.retain(|_, (_, at)| at.elapsed() < KNOWN_FOR);
-        }
-        if remembered.len() < REMEMBER_AT_MOST || remembered.contains_key(&hash) {
-            remembered.insert(hash, (session, Instant::now()));
-        }
-    }
-
-    fn recall(&self, hash: &TokenHash) -> Option<(Session, Instant)> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(hash).filter(|(_, at)| at.elapsed() < KNOWN_FOR).cloned()
     }
 
     /// No script reads it, and no page of another site sends it.

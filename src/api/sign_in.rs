@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Permission, TenantId};
+use crate::domain::{Permission, TenantId, moment};
 
 use super::ApiState;
 use super::body::JsonBody;
@@ -54,6 +54,7 @@ struct SessionData {
     permissions: Vec<&'static str>,
     /// Of the API key behind the session.
     key_name: Option<String>,
+    #[serde(serialize_with = "moment::if_any")]
     expires_at: Option<DateTime<Utc>>,
 }
 

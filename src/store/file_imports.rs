@@ -8,6 +8,7 @@ use crate::domain::TenantId;
 use super::{Statement, Store, StoreError, statement};
 
 static OPEN: Statement = statement!("open_file_import", INT4, TEXT, INT8, BYTEA);
+static NEWEST: Statement = statement!("newest_file_import", INT4, TEXT);
 static RESTART: Statement = statement!("restart_file_import", INT8);
 static SAVE: Statement = statement!("save_file_import", INT8, INT8, INT8, INT8, INT8, INT8, BOOL);
 
@@ -51,6 +52,20 @@ impl Store {
         let (size, digest) = (file.size.cast_signed(), &file.digest[..]);
         let rows = OPEN.rows(&client, self.mode, &[&tenant.0, &file.name, &size, &digest]).await?;
         Ok(FileImport::from_row(&rows[0]))
+    }
+
+    /// The file that was entered last among those whose names begin with `beginning`, with its name.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn newest_file_import(
+        &self,
+        tenant: TenantId,
+        beginning: &str,
+    ) -> Result<Option<(String, FileImport)>, StoreError> {
+        let client = self.client().await?;
+        let rows = NEWEST.rows(&client, self.mode, &[&tenant.0, &beginning]).await?;
+        Ok(rows.first().map(|row| (row.get("name"), FileImport::from_row(row))))
     }
 
     /// Lets the next import of the file begin at its start.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_postgres::types::ToSql;
 
-use crate::domain::TenantId;
+use crate::domain::{Setting, TenantId};
 
 use super::{Statement, Store, StoreError, statement};
 
@@ -75,6 +75,18 @@ pub enum InvoiceMarked {
 }
 
 impl Store {
+    /// Makes the invoices that are due by the settings, and brings those that follow their month up to date. How many changed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached; run it again.
+    pub async fn keep_invoices(&self, now: DateTime<Utc>) -> Result<i32, StoreError> {
+        // Settings of days lie within a hundred years.
+        let days = |setting: i64| i32::try_from(setting).unwrap_or(i32::MAX);
+        let after = days(self.setting(Setting::InvoiceAfter).await?);
+        let due = days(self.setting(Setting::InvoiceDue).await?);
+        self.make_invoices(now, after, due).await
+    }
+
     /// Makes the invoices of months that ended at least `after_days` ago, due in `due_days`; lets pending ones follow their
     /// months, and marks overdue ones. Returns how many it made or changed: none when it is called again.
     ///

@@ -50,6 +50,15 @@ async fn every_answer_tells_moments_to_the_second() {
         ),
         ("reading".into(), post("/api/v1/usage", reading).await),
     ];
+    let parked =
+        post("/api/v1/usage/batch", json!({"batchId": "c", "records": [record("p"), {"recordId": "bad"}]}));
+    answers.push(("parked".into(), parked.await));
+    let mended = database.number("SELECT min(id) FROM quarantine").await;
+    let parked = format!("/api/v1/quarantine/{mended}");
+    answers.push((parked.clone(), api.get_as(&key, &parked).await));
+    let body = json!({"payload": record("mended").to_string()});
+    answers.push(("replayed".into(), post(&format!("{parked}/replay"), body).await));
+    answers.push(("session".into(), post("/api/session", json!({"key": key})).await));
     database.roll_up().await;
     crate::alerts::raise(&database.store, NOW).await;
     let sim = format!("/api/v1/sims/{ICCID}");
@@ -60,6 +69,10 @@ async fn every_answer_tells_moments_to_the_second() {
         deliveries,
         "/session/on/info".into(),
         "/api/dashboard/stats".into(),
+        "/api/v1/operations".into(),
+        "/api/v1/quarantine?state=all".into(),
+        "/api/v1/sims".into(),
+        format!("{sim}/sessions"),
         format!("{sim}/usage"),
         format!("{sim}/usage/records"),
         format!("{sim}/usage/history"),

@@ -27,11 +27,13 @@ fn fleet() -> [SimRow; 3] {
     let meter = SimRow {
         msisdn: Some("+41790000009".into()),
         carrier: Some("Salt".into()),
+        rate_plan: Some("IoT 5 GB".into()),
         status: Some("Suspended".into()),
         device_name: Some("meter_1".into()),
         ..sim(METER)
     };
     let truck = SimRow {
+        msisdn: Some("+491700000003".into()),
         carrier: Some("Swisscom".into()),
         data_limit_bytes: Some(4 * GB),
         device_name: Some("meter 2".into()),
@@ -91,7 +93,7 @@ async fn a_row_tells_what_a_sim_used_of_its_limit_in_the_current_cycle() {
              "billingCycleId": "2026-03", "usedBytes": 3 * GB / 4, "dataLimitBytes": GB, "percentOfLimit": 75,
              "lastRecordAt": "2026-03-02T00:00:00Z"},
             {"simId": id(METER).await, "iccid": METER, "imsi": null, "msisdn": "+41790000009", "status": "Suspended",
-             "deviceName": "meter_1", "locationName": null, "carrier": "Salt", "ratePlan": null,
+             "deviceName": "meter_1", "locationName": null, "carrier": "Salt", "ratePlan": "IoT 5 GB",
              "billingCycleId": "2026-03", "usedBytes": 2 * GB, "dataLimitBytes": null, "percentOfLimit": null,
              "lastRecordAt": "2026-03-03T00:00:00Z"},
         ],
@@ -138,7 +140,8 @@ async fn a_search_finds_a_part_of_any_number_or_name() {
     api.close().await;
 }
 
-/// Catches a sort that puts SIMs without a value first, and a share that takes no limit for a limit.
+/// Catches a sort that puts SIMs without a value first, goes one way only or by another field, and a share that takes no limit for a
+/// limit.
 #[tokio::test]
 async fn filters_and_orders_go_together() {
     let (_database, api, key) = with_fleet().await;
@@ -156,10 +159,15 @@ async fn filters_and_orders_go_together() {
         ("sort=-percentOfLimit", vec![PUMP, TRUCK, METER]),
         ("sort=-percentOfLimit&carrier=Swisscom&limit=1&page=2", vec![TRUCK]),
         ("sort=ratePlan", vec![PUMP, METER, TRUCK]),
-        ("sort=-ratePlan", vec![PUMP, METER, TRUCK]),
-        ("sort=msisdn", vec![METER, PUMP, TRUCK]),
+        ("sort=-ratePlan", vec![METER, PUMP, TRUCK]),
+        ("sort=msisdn", vec![METER, TRUCK, PUMP]),
+        ("sort=-msisdn", vec![TRUCK, METER, PUMP]),
+        ("sort=status", vec![PUMP, TRUCK, METER]),
         ("sort=-status", vec![METER, PUMP, TRUCK]),
         ("sort=carrier", vec![METER, PUMP, TRUCK]),
+        ("sort=-carrier", vec![PUMP, TRUCK, METER]),
+        ("sort=deviceName", vec![PUMP, TRUCK, METER]),
+        ("sort=-deviceName", vec![METER, TRUCK, PUMP]),
         ("sort=-deviceName&carrier=Swisscom", vec![TRUCK, PUMP]),
         ("sort=carrier&carrier=Swisscom&limit=1&page=2", vec![TRUCK]),
     ] {

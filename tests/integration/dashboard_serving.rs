@@ -13,7 +13,9 @@ const POLICY: &str =
 /// Of all files together, compressed, as a browser that knows none of them takes them.
 const TRANSFER_MAX_BYTES: usize = 150_000;
 
-/// Every file that is served, below `/assets/`.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// Every file of the dashboard, by its path below the directory of assets.
 fn files() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/assets");
     let (mut found, mut directories) = (Vec::new(), vec![root.clone()]);
@@ -32,11 +34,23 @@ fn files() -> Vec<(String, String)> {
     found
 }
 
-fn is_guarded(answer: &Answer, path: &str) {
+/// Where the page says that the files are, such as `/assets/0123456789abcdef01234567/`.
+fn place_of_files(index: &str) -> String {
+    let (_, rest) = index.split_once("<script type=\"module\" src=\"").expect("a script");
+    let (place, _) = rest.split_once("app.js\">").expect("the one that starts it");
+    let name = place.strip_prefix("/assets/").and_then(|rest| rest.strip_suffix('/'));
+    assert!(
+        name.is_some_and(|name| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit())),
+        "{place}"
+    );
+    place.to_owned()
+}
+
+fn is_guarded(answer: &Answer, kept: &str, path: &str) {
     assert_eq!(answer.header("content-security-policy"), Some(POLICY), "{path}");
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
     assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
-    assert_eq!(answer.header("cache-control"), Some("no-cache"), "{path}");
+    assert_eq!(answer.header("cache-control"), Some(kept), "{path}");
 }
 
 /// Catches a fallback that answers any path with the page, which would hide a wrong address of the API.
@@ -45,7 +59,7 @@ async fn pages_are_shown_at_their_paths_and_nowhere_else() {
     let database = TestDatabase::new().await;
     let api = TestApi::start(&database).await;
     let index = api.get("/").await;
-    assert!(index.text.contains("<script type=\"module\" src=\"/assets/app.js\">"), "{}", index.text);
+    let place = place_of_files(&index.text);
     for path in [
         "/",
         "/consumption?range=7d",
@@ -63,18 +77,22 @@ async fn pages_are_shown_at_their_paths_and_nowhere_else() {
             "{path}"
         );
         assert_eq!(page.text, index.text, "{path}");
-        is_guarded(&page, path);
+        is_guarded(&page, "no-cache", path);
     }
+    let below = |path: &str| format!("{place}{path}");
     for path in [
-        "/index.html",
-        "/assets/",
-        "/assets/none.js",
-        "/assets/../mod.rs",
-        "/assets/%2e%2e/mod.rs",
-        "/sims/1/2",
-        "/api",
+        "/index.html".to_owned(),
+        "/assets/".into(),
+        "/assets/app.js".into(),
+        below("index.html"),
+        below("none.js"),
+        below("../mod.rs"),
+        below("%2e%2e/mod.rs"),
+        below("..%2fmod.rs"),
+        "/sims/1/2".into(),
+        "/api".into(),
     ] {
-        let missing = api.get(path).await;
+        let missing = api.get(&path).await;
         assert_eq!(missing.status, 404, "{path}");
         assert_eq!(missing.header("content-type"), Some("application/problem+json"), "{path}");
     }
@@ -88,12 +106,12 @@ async fn pages_are_shown_at_their_paths_and_nowhere_else() {
 async fn files_have_their_types_and_are_small() {
     let database = TestDatabase::new().await;
     let api = TestApi::start(&database).await;
-    let mut transferred = 0;
-    for (file, text) in files() {
-        let path = format!("/assets/{file}");
+    let place = place_of_files(&api.get("/").await.text);
+    let mut transferred = compressed_length(&api, "/").await;
+    for (file, text) in files().into_iter().filter(|(file, _)| file != "index.html") {
+        let path = format!("{place}{file}");
         let asked = sent(api.request(Method::GET, &path)).await;
         let kind = match file.rsplit_once('.').expect("an ending").1 {
-            "html" => "text/html; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
@@ -101,7 +119,7 @@ async fn files_have_their_types_and_are_small() {
         };
         assert_eq!((asked.status, asked.header("content-type")), (200, Some(kind)), "{path}");
         assert_eq!(asked.text, text, "{path}");
-        is_guarded(&asked, &path);
+        is_guarded(&asked, FOR_EVER, &path);
         transferred += compressed_length(&api, &path).await;
     }
     assert!(transferred < TRANSFER_MAX_BYTES, "{transferred} bytes compressed");
@@ -119,23 +137,60 @@ async fn compressed_length(api: &TestApi, path: &str) -> usize {
     length
 }
 
-/// Catches a tag that does not follow the file, and a 304 without the headers that go with it.
+/// Catches a page that is kept for ever, so that no new version shows; a tag that does not follow the content; and a 304 without the
+/// headers that go with it.
 #[tokio::test]
-async fn a_browser_asks_again_and_is_told_that_nothing_changed() {
+async fn a_browser_asks_for_the_page_again_and_is_told_that_nothing_changed() {
     let database = TestDatabase::new().await;
     let api = TestApi::start(&database).await;
     let tag = |answer: &Answer| answer.header("etag").expect("a tag").to_owned();
-    let (script, style) = (api.get("/assets/app.js").await, api.get("/assets/styles/tokens.css").await);
-    assert_ne!(tag(&script), tag(&style));
-    for given in [tag(&script), format!("\"x\", {}", tag(&script)), "*".into()] {
-        let again = sent(api.request(Method::GET, "/assets/app.js").header("If-None-Match", &given)).await;
-        assert_eq!((again.status, again.text.as_str(), tag(&again)), (304, "", tag(&script)), "{given}");
-        is_guarded(&again, "/assets/app.js");
+    let index = api.get("/").await;
+    let place = place_of_files(&index.text);
+    let (script, style) = (format!("{place}app.js"), format!("{place}styles/tokens.css"));
+    let (script, style) = (api.get(&script).await, api.get(&style).await);
+    assert!(tag(&script) != tag(&style) && tag(&script) != tag(&index));
+    for given in [tag(&index), format!("\"x\", {}", tag(&index)), "*".into()] {
+        let again = sent(api.request(Method::GET, "/sims").header("If-None-Match", &given)).await;
+        assert_eq!((again.status, again.text.as_str(), tag(&again)), (304, "", tag(&index)), "{given}");
+        is_guarded(&again, "no-cache", "/sims");
     }
-    let other = sent(api.request(Method::GET, "/assets/app.js").header("If-None-Match", tag(&style))).await;
-    assert_eq!((other.status, other.text), (200, script.text));
+    let other = sent(api.request(Method::GET, "/").header("If-None-Match", tag(&style))).await;
+    assert_eq!((other.status, other.text), (200, index.text));
     let head = sent(api.request(Method::HEAD, "/")).await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
+    api.close().await;
+}
+
+/// Catches a file that is kept for ever under the name of another build, which a page of that build would then run for ever.
+#[tokio::test]
+async fn a_page_of_another_build_gets_files_that_are_not_kept() {
+    let database = TestDatabase::new().await;
+    let api = TestApi::start(&database).await;
+    let place = place_of_files(&api.get("/").await.text);
+    let own = api.get(&format!("{place}app.js")).await;
+    let other = api.get(&format!("/assets/{}/app.js", "0".repeat(24))).await;
+    assert_eq!((other.status, &other.text), (200, &own.text));
+    is_guarded(&own, FOR_EVER, "its own");
+    is_guarded(&other, "no-cache", "of another");
+    api.close().await;
+}
+
+/// Catches a module that is found only by following imports, and a preload of what is none.
+#[tokio::test]
+async fn the_page_names_every_module_so_that_no_import_waits_for_another() {
+    let database = TestDatabase::new().await;
+    let api = TestApi::start(&database).await;
+    let index = api.get("/").await.text;
+    let place = place_of_files(&index);
+    let prefix = format!("<link rel=\"modulepreload\" href=\"{place}");
+    let named: Vec<&str> = index
+        .lines()
+        .filter_map(|line| line.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix("\">")))
+        .collect();
+    let mut modules: Vec<String> = files().into_iter().map(|(file, _)| file).collect();
+    modules.retain(|file| file.ends_with(".js") && file != "theme.js");
+    modules.sort();
+    assert_eq!(named, modules);
     api.close().await;
 }
 

@@ -93,6 +93,45 @@ async fn parked_records_are_listed_with_their_reasons_and_shown_with_their_paylo
     api.close().await;
 }
 
+/// Catches a payload that is no text and is left out, or has its broken bytes replaced.
+#[tokio::test]
+async fn a_payload_that_is_no_text_is_told_in_base64() {
+    let (database, api) = parked(&[(ICCID, negative("text"))]).await;
+    let pipeline = TestPipeline::start_at(&database.store, NOW);
+    let bytes = [0xff, 0x00, 0x7b, 0xc3, 0x28];
+    assert_eq!(word(&pipeline.one(ICCID, bytes.to_vec()).await), "malformed");
+    let key = api.key(&["usage:read"]).await;
+    let listed = list(&api, &key, "").await;
+    let shown =
+        async |at: usize| api.get_as(&key, &format!("{PARKED}/{}", listed["records"][at]["id"])).await.json();
+    let (binary, text) = (shown(0).await, shown(1).await);
+    assert_eq!((&binary["payload"], &binary["payloadBase64"]), (&json!(null), &json!("/wB7wyg=")));
+    assert_eq!((&text["payload"], &text["payloadBase64"]), (&json!(negative("text")), &json!(null)));
+    api.close().await;
+}
+
+/// Catches a count without bound, which would take as long as the quarantine is large, and one that does not say that it was cut.
+#[tokio::test]
+async fn reasons_are_counted_up_to_ten_thousand_or_more() {
+    let (database, api) = parked(&[]).await;
+    let key = api.key(&["usage:read"]).await;
+    let more = async |from: i64, to: i64| {
+        database
+            .run(&format!(
+                "INSERT INTO quarantine (tenant_id, reason, detail, via, sender, topic, payload, digest)
+                 SELECT 1, 'invalid', 'x', 'http', 'x', 'x', '', int8send(n) FROM generate_series({from}, {to}) AS n"
+            ))
+            .await;
+        list(&api, &key, "?limit=1").await["reasons"].clone()
+    };
+    let told =
+        |parked: i64, or_more: bool| json!([{"reason": "invalid", "parked": parked, "orMore": or_more}]);
+    assert_eq!(more(1, 9_999).await, told(9_999, false));
+    assert_eq!(more(10_000, 10_000).await, told(10_000, true));
+    assert_eq!(more(10_001, 10_010).await, told(10_000, true));
+    api.close().await;
+}
+
 /// Catches a replay that says it was stored when it was not.
 #[tokio::test]
 async fn a_mended_record_is_stored_and_one_that_is_not_stays_with_the_reason() {

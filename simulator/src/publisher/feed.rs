@@ -185,7 +185,7 @@ impl Feed {
         }
         let sim = &self.options.fleet.sims()[index as usize];
         let hours = self.options.amounts_for.num_seconds() as f64 / 3600.0;
-        let usage = sim.kind.usage(&mut self.rng, start, hours);
+        let usage = sim.usage(&mut self.rng, start, hours);
         let record_id = UsageRecord::id(&sim.iccid, start, &self.options.run_id, self.sequence);
         self.sequence += 1;
         UsageRecord {

@@ -10,12 +10,13 @@ use crate::store::consumption::CarrierShare;
 
 use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
+use super::super::csv;
 use super::super::error::ApiError;
 use super::super::query::Query;
 use super::answers::{AcceptsGzip, Answer};
 use super::number::Whole;
+use super::question;
 use super::trends::body;
-use super::{csv, question};
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Carriers {

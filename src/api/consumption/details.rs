@@ -14,10 +14,10 @@ use crate::store::consumption::{DetailsFrom, UsageDetail, UsageFilter};
 
 use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
+use super::super::csv;
 use super::super::error::ApiError;
 use super::super::query::Query;
 use super::answers::AcceptsGzip;
-use super::csv;
 use super::number::Whole;
 use super::question::{self, Granularity, Period};
 use super::trends::{body, time};

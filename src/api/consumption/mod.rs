@@ -3,7 +3,6 @@
 
 mod answers;
 mod carriers;
-pub(super) mod csv;
 mod details;
 mod invoices;
 mod kpis;

@@ -2,8 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// Up to here every integer is a number of its own to a reader of JSON.
-const EXACT_UP_TO: u64 = 1 << 53;
+use super::super::exact::EXACT_UP_TO;
 
 /// A whole number from PostgreSQL: a JSON number always, the nearest one where it is too large.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use crate::store::consumption::{Part, Point, Split, Standing, UsageFilter};
 
 use super::super::ApiState;
 use super::super::caller::{Allowed, ReadConsumption};
+use super::super::csv;
 use super::super::error::ApiError;
 use super::super::query::Query;
 use super::answers::{AcceptsGzip, Answer};
-use super::csv;
 use super::number::Whole;
 use super::question::{self, Chart, Granularity};
 use super::split::{self, PointPart, Series};

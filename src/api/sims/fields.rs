@@ -9,7 +9,7 @@ use crate::store::sim_changes::SimPatch;
 use crate::store::sims::SimRow;
 
 use super::super::error::{ApiError, Fault};
-use super::number::EXACT_UP_TO;
+use super::super::exact::EXACT_UP_TO;
 
 /// A field that is missing is not stated; null clears it. Fields that are not listed here are ignored.
 #[derive(Debug, ToSchema)]

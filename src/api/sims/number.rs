@@ -2,8 +2,7 @@
 
 use serde_json::Number;
 
-/// 2^53
-pub(super) const EXACT_UP_TO: u64 = 1 << 53;
+use super::super::exact::EXACT_UP_TO;
 
 /// A whole decimal number as a JSON number and, where clients would round it, as text too.
 pub(super) fn of_text(text: &str) -> (Number, Option<String>) {

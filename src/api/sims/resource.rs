@@ -16,8 +16,8 @@ use super::super::ApiState;
 use super::super::body::JsonBody;
 use super::super::caller::{Allowed, ReadSims, WriteSims};
 use super::super::error::{ApiError, CONFLICT};
+use super::super::exact::EXACT_UP_TO;
 use super::fields::SimFields;
-use super::number::EXACT_UP_TO;
 use super::{SimId, fields};
 
 /// Told whoever has it: an ICCID belongs to one tenant, so a new SIM cannot be had; whose the other one is, its holder knows

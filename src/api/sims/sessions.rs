@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
 
+use crate::domain::moment;
 use crate::store::sessions::{SessionPlace, SimSession};
 
 use super::super::ApiState;
@@ -52,9 +53,12 @@ struct ListedSession {
     #[serde(skip_serializing_if = "Option::is_none")]
     total_bytes_exact: Option<String>,
     /// When its first reading was stored.
+    #[serde(serialize_with = "moment::to_the_second")]
     created_at: DateTime<Utc>,
+    #[serde(serialize_with = "moment::to_the_second")]
     last_reading_at: DateTime<Utc>,
     /// When it counts as over unless another reading comes.
+    #[serde(serialize_with = "moment::to_the_second")]
     expires_at: DateTime<Utc>,
 }
 

@@ -15,10 +15,11 @@ use crate::store::sim_table::{ListedSim, SimField, SimFilter, SimPage};
 
 use super::super::ApiState;
 use super::super::caller::{Allowed, ReadSims};
-use super::super::consumption::csv;
+use super::super::csv;
 use super::super::error::ApiError;
+use super::super::exact::EXACT_UP_TO;
 use super::super::query::Query;
-use super::number::{self, EXACT_UP_TO};
+use super::number;
 
 const DEFAULT_LIMIT: i64 = 50;
 const LIMIT_AT_MOST: i64 = 200;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::domain::{Clock, Setting};
+use crate::domain::Clock;
 use crate::store::{Store, StoreError};
 
 use crate::metrics::Metrics;
@@ -82,18 +82,11 @@ async fn partitions(
 }
 
 async fn invoices(store: &Store, clock: Clock) -> Result<(), StoreError> {
-    let after_days = days(store.setting(Setting::InvoiceAfter).await?);
-    let due_days = days(store.setting(Setting::InvoiceDue).await?);
-    let changed = store.make_invoices(clock.now(), after_days, due_days).await?;
+    let changed = store.keep_invoices(clock.now()).await?;
     if changed > 0 {
         info!(changed, "invoices were made, changed with their month or became overdue");
     }
     Ok(())
-}
-
-/// Settings of days lie within a hundred years.
-fn days(setting: i64) -> i32 {
-    i32::try_from(setting).unwrap_or(i32::MAX)
 }
 
 /// An outage is told by the writers already; here it only delays what is due.

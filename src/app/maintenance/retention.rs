@@ -12,7 +12,7 @@ use crate::metrics::RetentionMetrics;
 use crate::store::retention::{FloorAdvance, RETENTION_CHUNK};
 use crate::store::{Store, StoreError};
 
-use super::{HOURLY, days, failed};
+use super::{HOURLY, failed};
 
 /// After somebody was in the way of the floor. Each attempt may hold up writers for some seconds.
 const FLOOR_BUSY: Duration = Duration::from_secs(300);
@@ -168,4 +168,9 @@ impl Retention<'_> {
             Kind::Sessions => debug!(rows, "expired sessions of the dashboard were deleted"),
         }
     }
+}
+
+/// Settings of days lie within a hundred years.
+fn days(setting: i64) -> i32 {
+    i32::try_from(setting).unwrap_or(i32::MAX)
 }

@@ -17,8 +17,8 @@ export function createPanel({ name, title, note: said = "", shape = "list", size
   const note = h("p", { class: "panel-note" }, said);
   const tools = h("div", { class: "panel-actions" }, actions);
   const notice = h("div", { class: "panel-notice", role: "status", hidden: true });
-  const body = h("div", { class: `panel-body panel-${size}` }, skeleton(shape));
-  if (typeof size === "number") style(body, { "min-height": `${size}px` });
+  const body = h("div", { class: `panel-body ${typeof size === "number" ? "panel-chart" : `panel-${size}`}` }, skeleton(shape));
+  if (typeof size === "number") style(body, { "--height": `${size}px` });
   const element = h(
     "section",
     {

@@ -6,7 +6,7 @@ import { icon } from "./icons.js";
 /** `open(close)` fills the panel anew each time it is opened and returns its nodes. Test id: `filter-<name>`. */
 export function createPopover({ name, label, picture, open }) {
   const id = uid("popover");
-  const words = h("span", {});
+  const words = h("span", { class: "popover-words" });
   const count = h("span", { class: "count", hidden: true });
   const button = h(
     "button",

@@ -84,11 +84,9 @@ export function createRouter({ root, contextOf, guard, onPage }) {
       if (mine !== turn) return;
       if (!error.kind) console.error(error);
       const failure = error.kind ? error : { title: "This page cannot be shown", advice: "Reload it." };
-      settle(
-        failedState(failure, () => show(pathname, false)),
-        found,
-        fresh,
-      );
+      // A module that could not be loaded stays so until the document is another one.
+      const again = error.kind ? () => show(pathname, false) : () => location.reload();
+      settle(failedState(failure, again), found, fresh);
     }
 
     function onQuery(listener) {

@@ -11,6 +11,8 @@ const THEMES = [
   ["light", "sun", "light"],
   ["dark", "moon", "dark"],
 ];
+/** Beside this file, wherever that is served. */
+const ICON = new URL("icon.svg", import.meta.url).href;
 /** A year. */
 const THEME_SECONDS = 31_536_000;
 const CONNECTION = {
@@ -55,7 +57,7 @@ export function createShell({ session, live, format, signOut }) {
 }
 
 function brand() {
-  const mark = h("img", { src: "/assets/icon.svg", alt: "", width: 28, height: 28 });
+  const mark = h("img", { src: ICON, alt: "", width: 28, height: 28 });
   return h(
     "a",
     { class: "brand", href: "/", "aria-label": "simbridge, overview" },

@@ -23,7 +23,7 @@ export function createTable(options) {
   const heads = new Map();
   const tableBody = h("tbody");
   const table = h("table", { class: "table", "aria-label": title }, h("thead", {}, h("tr", {}, columns.map(head))), tableBody);
-  const scroller = h("div", { class: "table-scroll", role: "region", "aria-label": title, tabindex: 0 }, table);
+  const scroller = h("div", { class: "table-scroll", role: "region", "aria-label": `${title}, as a table`, tabindex: 0 }, table);
   const blank = h("div", { class: "table-blank" }, skeleton("table"));
   const count = h("span", { class: "pager-count", role: "status" });
   const [previous, next] = [pagerButton("previous", "Previous page", -1), pagerButton("next", "Next page", 1)];

@@ -106,3 +106,15 @@ export function carrierColours(rows) {
   const kept = ranked.length > PARTS ? PARTS - 1 : PARTS;
   return new Map(ranked.map((row, index) => [row.id, index < kept ? index : -1]));
 }
+
+/** The column of data in tables of what used some. */
+export function dataColumn(format) {
+  return {
+    key: "data",
+    title: "Data",
+    numeric: true,
+    value: (row) => row.bytes,
+    cell: (row) => format.bytes(row.bytes),
+    data: (row) => ({ bytes: exact(row) }),
+  };
+}

@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
+use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -84,6 +86,20 @@ impl WebDriverCompatibleCommand for ReadLog {
     }
 }
 
+/// What Chromium's developers can do and WebDriver cannot.
+#[derive(Debug)]
+struct DevTools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.expect("a session")))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({"cmd": self.0, "params": self.1}).to_string()))
+    }
+}
+
 impl Browser {
     /// A fresh profile, at the program at `base`.
     pub(crate) async fn at(base: &str) -> Self {
@@ -110,6 +126,40 @@ impl Browser {
 
     pub(crate) async fn open(&self, path: &str) {
         self.client.goto(&format!("{}{path}", self.base)).await.expect("the page loads");
+    }
+
+    pub(crate) async fn reload(&self) {
+        self.client.refresh().await.expect("the page loads");
+    }
+
+    /// A command of the Chrome DevTools Protocol.
+    pub(crate) async fn devtools(&self, command: &'static str, parameters: Value) {
+        self.client.issue_cmd(DevTools(command, parameters)).await.expect("Chromium knows it");
+    }
+
+    /// A window of this width, below 500 a phone's.
+    pub(crate) async fn resize(&self, width: u32) {
+        let (height, mobile) = if width < 500 { (844, true) } else { (1000, false) };
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile});
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// A key for whatever has the focus, as from a keyboard.
+    pub(crate) async fn press(&self, key: Key) {
+        let value = char::from(key);
+        let keys = KeyActions::new("keyboard".into());
+        let pressed = keys.then(KeyAction::Down { value }).then(KeyAction::Up { value });
+        self.client.perform_actions(pressed).await.expect("there is a keyboard");
+    }
+
+    /// Waits until the page has its title and all that it asked for, and has been painted.
+    pub(crate) async fn settled(&self) {
+        self.wait(
+            "document.querySelector('#main h1') !== null && document.querySelector('[aria-busy=true]') === null",
+        )
+        .await;
+        let painted = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(true)))))";
+        self.value(painted).await;
     }
 
     pub(crate) async fn path(&self) -> String {
@@ -180,16 +230,22 @@ impl Browser {
 
     /// Addresses that the page asked for since the last look.
     pub(crate) async fn requests(&self) -> Vec<String> {
-        let mut urls = Vec::new();
+        let sent = self.sent().await;
+        sent.iter().map(|sent| sent["request"]["url"].as_str().expect("an address").to_owned()).collect()
+    }
+
+    /// Requests since the last look, as `Network.requestWillBeSent` tells them.
+    pub(crate) async fn sent(&self) -> Vec<Value> {
+        let mut sent = Vec::new();
         for entry in self.log("performance").await {
             let text = entry["message"].as_str().expect("text");
-            let event: Value = serde_json::from_str(text).expect("JSON");
-            let event = &event["message"];
+            let mut event: Value = serde_json::from_str(text).expect("JSON");
+            let event = &mut event["message"];
             if event["method"] == "Network.requestWillBeSent" {
-                urls.push(event["params"]["request"]["url"].as_str().expect("an address").to_owned());
+                sent.push(event["params"].take());
             }
         }
-        urls
+        sent
     }
 
     async fn log(&self, kind: &'static str) -> Vec<Value> {

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod bridge;
 pub(crate) mod browser;
 pub(crate) mod certificates;
+pub(crate) mod customer;
 pub(crate) mod database;
 pub(crate) mod durable;
 pub(crate) mod fleet;

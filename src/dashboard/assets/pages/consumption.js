@@ -187,7 +187,7 @@ function createControls({ api, format, setQuery }, onUndo) {
     "button",
     { class: "button", type: "button", dataset: { testid: "filter-clear" }, onclick: clearFilters },
     icon("close", 14),
-    "Clear filters",
+    h("span", { class: "tool-words" }, "Clear filters"),
   );
   function clearFilters() {
     setQuery({ sim: null, network: null, page: null });

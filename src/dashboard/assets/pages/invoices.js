@@ -84,9 +84,12 @@ function columns(format) {
       key: "number",
       title: "Invoice",
       value: (row) => row.invoiceNumber,
-      cell: (row) => h("span", { class: "code" }, row.invoiceNumber),
+      cell: (row) => [
+        h("span", { class: "code" }, row.invoiceNumber),
+        h("span", { class: "cell-soft narrow-only" }, row.carrierName),
+      ],
     },
-    { key: "carrier", title: "Carrier", value: (row) => row.carrierName },
+    { key: "carrier", title: "Carrier", hide: "narrow", value: (row) => row.carrierName },
     {
       key: "period",
       title: "Period",

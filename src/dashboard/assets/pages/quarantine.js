@@ -1,15 +1,20 @@
 // Records that could not be stored: why, what was sent, and what to do about each.
 
-import { fill, h } from "../dom.js";
+import { announce, h, text } from "../dom.js";
 import { createSegment } from "../filters.js";
+import { icon } from "../icons.js";
 import { createPanel } from "../panel.js";
 import { createParked } from "../panels/parked.js";
-import { reasonBadge, reasonTitle, stateWord } from "../panels/reasons.js";
+import { createParkedList } from "../panels/parked-list.js";
+import { createParkedReasons } from "../panels/parked-reasons.js";
 
 const PATH = "/api/v1/quarantine";
 const PAGE_ROWS = 50;
+/** As many as the API gives at once. */
+const ASKED_AT_MOST = 500;
 /** A page that stays open keeps so many rows. */
 const ROWS_AT_MOST = 1_000;
+const EVERY_MS = 5_000;
 const STATES = [
   ["parked", "Parked"],
   ["replayed", "Replayed"],
@@ -25,9 +30,14 @@ export async function show(root, context) {
     choices: STATES,
     onChosen: (chosen) => setQuery({ state: chosen === "parked" ? null : chosen, reason: null, id: null }),
   });
-  const reasons = h("div", { class: "chips", role: "group", "aria-label": "Reason", dataset: { testid: "filter-reason" } });
-  const panel = createPanel({ name: "quarantine", title: "Records", shape: "table", size: "l" });
-  const list = createList();
+  const reasons = createParkedReasons({ onChosen: (reason) => setQuery({ reason: reason || null, id: null }) });
+  const fresh = createFresh(async () => {
+    await refresh();
+    // The button is gone now.
+    list.focus();
+  });
+  const panel = createPanel({ name: "quarantine", title: "Records", note: "\u00a0", shape: "table", size: "l", actions: [fresh.element] });
+  const list = createParkedList({ format, linkOf, onMore: more });
   const parked = createParked(context, {
     onResolved: () => refresh(),
     onClose: () => setQuery({ id: null }),
@@ -35,14 +45,21 @@ export async function show(root, context) {
   const columns = h("div", { class: "quarantine" }, panel.element, parked.element);
   root.append(
     h("div", { class: "page-head" }, h("h1", {}, "Quarantine"), note, h("div", { class: "page-tools" }, state.element)),
-    reasons,
+    reasons.element,
     columns,
   );
   let rows = [];
   let cursor = null;
   let asked = "";
+  let timer = 0;
 
-  const filters = () => {
+  function linkOf(id) {
+    const query = new URLSearchParams(context.query);
+    query.set("id", id);
+    return `/quarantine?${query}`;
+  }
+
+  function filters() {
     const { query } = context;
     const wanted = query.get("state");
     return {
@@ -50,21 +67,24 @@ export async function show(root, context) {
       reason: query.get("reason"),
       iccid: query.get("iccid"),
     };
-  };
+  }
+
+  function ask(more, draw) {
+    const chosen = filters();
+    return panel.load((signal) => api.get(PATH, { ...chosen, ...more }, { signal }), (page) => draw(page, chosen));
+  }
 
   function refresh() {
-    const chosen = filters();
-    state.show(chosen.state);
-    const limit = Math.min(500, Math.max(PAGE_ROWS, rows.length));
-    return panel.load((signal) => api.get(PATH, { ...chosen, limit }, { signal }), (page) => {
+    state.show(filters().state);
+    const limit = Math.min(ASKED_AT_MOST, Math.max(PAGE_ROWS, rows.length));
+    return ask({ limit }, (page, chosen) => {
       rows = page.records;
       draw(page, chosen);
     });
   }
 
-  async function more() {
-    const chosen = filters();
-    await panel.load((signal) => api.get(PATH, { ...chosen, limit: PAGE_ROWS, cursor }, { signal }), (page) => {
+  function more() {
+    return ask({ limit: PAGE_ROWS, cursor }, (page, chosen) => {
       rows = [...rows, ...page.records].slice(0, ROWS_AT_MOST);
       draw(page, chosen);
     });
@@ -72,8 +92,9 @@ export async function show(root, context) {
 
   function draw(page, chosen) {
     cursor = rows.length < ROWS_AT_MOST ? page.nextCursor : null;
-    drawReasons(page.reasons, chosen);
-    panel.note(rows.length > 0 ? `${format.number(rows.length)}${cursor ? "+" : ""} ${rows.length === 1 ? "record" : "records"}, newest first` : "");
+    reasons.show(page.reasons, chosen);
+    fresh.tell(0);
+    panel.note(rows.length > 0 ? `${format.number(rows.length)}${cursor ? "+" : ""} ${rows.length === 1 ? "record" : "records"}, newest first` : "\u00a0");
     if (rows.length === 0) return nothing(chosen);
     list.update(rows, cursor !== null);
     panel.show(list.element);
@@ -86,59 +107,38 @@ export async function show(root, context) {
     else panel.empty(`Nothing was ${of}`, "What leaves the quarantine is listed here.");
   }
 
-  function drawReasons(counts, chosen) {
-    const total = counts.reduce((sum, { parked: count }) => sum + count, 0);
-    const some = counts.some(({ orMore }) => orMore);
-    const chip = (reason, title, count, plus) =>
-      h(
-        "button",
-        { class: "chip", type: "button", "aria-pressed": String((chosen.reason ?? "") === reason), dataset: { reason, count }, onclick: () => setQuery({ reason: reason || null, id: null }) },
-        title,
-        h("span", { class: "count" }, `${format.number(count)}${plus ? "+" : ""}`),
-      );
-    const shown = chosen.state === "parked" && total > 0;
-    reasons.hidden = !shown && !chosen.reason;
-    fill(reasons, chip("", "All", total, some), counts.map(({ reason, parked: count, orMore }) => chip(reason, reasonTitle(reason), count, orMore)));
+  /** Asks again, for as long as the page is shown. What somebody reads, chose or edits stays where it is: new records wait to be asked for. */
+  async function renew() {
+    clearTimeout(timer);
+    // What was asked for by hand comes first.
+    if (!document.hidden && panel.element.getAttribute("aria-busy") !== "true") {
+      await ask({ limit: Math.min(ASKED_AT_MOST, rows.length + PAGE_ROWS) }, renewed);
+    }
+    if (timer !== null) timer = setTimeout(renew, EVERY_MS);
   }
 
-  function createList() {
-    const items = h("ul", { class: "parked-list", dataset: { testid: "table-quarantine" } });
-    const button = h("button", { class: "button", type: "button", onclick: more }, "Show older ones");
-    const element = h("div", { class: "parked-box" }, items, button);
-    return {
-      element,
-      items,
-      update(records, further) {
-        button.hidden = !further;
-        fill(items, records.map((record) => item(record)));
-      },
-    };
-  }
-
-  function item(record) {
-    const link = new URLSearchParams(context.query);
-    link.set("id", record.id);
-    return h(
-      "li",
-      {},
-      h(
-        "a",
-        { class: "parked-item", href: `/quarantine?${link}`, dataset: { id: record.id, reason: record.reason, record: record.recordId ?? "" } },
-        h("span", { class: "parked-top" }, reasonBadge(record.reason), record.seenCount > 1 && h("span", { class: "count" }, `${format.number(record.seenCount)}\u00d7`), h("time", { datetime: record.lastSeenAt }, record.state === "parked" ? format.ago(record.lastSeenAt) : stateWord(record, format))),
-        h("span", { class: "parked-words" }, record.problem),
-        h("span", { class: "parked-whose code" }, record.iccid ?? "no ICCID", record.recordId && ` · ${record.recordId}`),
-      ),
-    );
+  function renewed(page, chosen) {
+    if (rows.length === 0 && (page.records.length > 0 || panel.element.dataset.state !== "empty")) {
+      rows = page.records;
+      return draw(page, chosen);
+    }
+    reasons.show(page.reasons, chosen);
+    if (rows.length === 0) return;
+    const now = new Map(page.records.map((record) => [record.id, record]));
+    const last = page.nextCursor ? page.records.at(-1).id : 0;
+    const before = new Set(rows.map(({ id }) => id));
+    rows = rows.map((row) => now.get(row.id) ?? { ...row, gone: row.id >= last });
+    list.renew(rows);
+    fresh.tell(page.records.filter(({ id }) => id > rows.at(-1).id && !before.has(id)).length);
+    // It was told that something failed.
+    panel.show(list.element);
   }
 
   /** The chosen record, in the list and beside it. */
   function point() {
     const chosen = context.query.get("id");
     columns.classList.toggle("quarantine-chosen", chosen !== null);
-    for (const link of list.items.querySelectorAll("a")) {
-      if (link.dataset.id === chosen) link.setAttribute("aria-current", "true");
-      else link.removeAttribute("aria-current");
-    }
+    list.point(chosen);
     if (!chosen) return parked.nothing();
     if (parked.id !== chosen) parked.load(chosen);
   }
@@ -153,10 +153,30 @@ export async function show(root, context) {
   }
 
   arrive();
+  timer = setTimeout(renew, EVERY_MS);
   const stop = onQuery(arrive);
+  const seen = () => !document.hidden && timer !== null && renew();
+  document.addEventListener("visibilitychange", seen);
   return () => {
     stop();
+    clearTimeout(timer);
+    timer = null;
+    document.removeEventListener("visibilitychange", seen);
     panel.dispose();
     parked.dispose();
+  };
+}
+
+/** Says how many records came since the list was drawn, and shows them when it is pressed. Its place is kept. */
+function createFresh(onShow) {
+  const words = h("span", {});
+  const element = h("button", { class: "button fresh", type: "button", dataset: { testid: "quarantine-fresh", count: 0 }, onclick: onShow }, icon("retry", 16), words);
+  return {
+    element,
+    tell(count) {
+      if (count > 0 && element.dataset.count === "0") announce(`${count} new ${count === 1 ? "record" : "records"}`);
+      element.dataset.count = count;
+      text(words, `${count} new`);
+    },
   };
 }

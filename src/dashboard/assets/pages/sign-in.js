@@ -3,6 +3,7 @@
 import { fill, h, text, uid } from "../dom.js";
 import { icon } from "../icons.js";
 
+const ICON = new URL("../icon.svg", import.meta.url).href;
 const KEY_FORM = /^mqs_[\w-]{43}$/;
 
 export async function show(root, context) {
@@ -78,7 +79,7 @@ export async function show(root, context) {
     h(
       "section",
       { class: "card sign-in", dataset: { testid: "panel-sign-in" } },
-      h("img", { src: "/assets/icon.svg", alt: "", width: 44, height: 44 }),
+      h("img", { src: ICON, alt: "", width: 44, height: 44 }),
       h("h1", {}, "Sign in to simbridge"),
       h("p", { class: "sign-in-lead" }, lead(session, keyName, tenant)),
       form,

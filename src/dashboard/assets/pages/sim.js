@@ -150,7 +150,7 @@ function createUsage(context) {
 function createHead(iccid, format) {
   const name = h("h1", {}, iccid);
   const status = h("span", {});
-  const number = h("p", { class: "page-note code", hidden: true }, iccid);
+  const number = h("p", { class: "page-note code" }, "\u00a0");
   const words = h("span", {}, "\u00a0");
   const last = h(
     "p",
@@ -180,8 +180,7 @@ function createHead(iccid, format) {
     tick,
     show(sim) {
       text(name, sim.deviceName ?? sim.iccid);
-      number.hidden = !sim.deviceName;
-      text(number, sim.iccid);
+      text(number, sim.deviceName ? sim.iccid : "\u00a0");
       fill(status, simStatus(sim.status));
     },
     seen(record) {

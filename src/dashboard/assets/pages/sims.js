@@ -150,7 +150,7 @@ function createFilters({ api, format, setQuery }) {
       onclick: () => setQuery({ status: null, carrier: null, page: null }),
     },
     icon("close", 14),
-    "Clear filters",
+    h("span", { class: "tool-words" }, "Clear filters"),
   );
   return {
     elements: [clear, status.element, carrier.element],
@@ -172,6 +172,7 @@ function columns(format) {
     h("span", { class: "cell-main" }, first ?? "\u2013"),
     h("span", { class: "cell-soft" }, second ?? ""),
   ];
+  const plain = (key, title, cell) => ({ key, title, sortable: true, hide: "narrow", value: (row) => row[key], cell });
   return [
     {
       key: "iccid",
@@ -188,38 +189,10 @@ function columns(format) {
         h("span", { class: "cell-soft wide-only" }, row.imsi ? `IMSI ${row.imsi}` : ""),
       ],
     },
-    {
-      key: "deviceName",
-      title: "Device",
-      sortable: true,
-      hide: "narrow",
-      value: (row) => row.deviceName,
-      cell: (row) => two(row.deviceName, row.locationName),
-    },
-    {
-      key: "msisdn",
-      title: "MSISDN",
-      sortable: true,
-      hide: "narrow",
-      value: (row) => row.msisdn,
-      cell: (row) => row.msisdn ?? "\u2013",
-    },
-    {
-      key: "carrier",
-      title: "Carrier",
-      sortable: true,
-      hide: "narrow",
-      value: (row) => row.carrier,
-      cell: (row) => two(row.carrier, row.ratePlan),
-    },
-    {
-      key: "status",
-      title: "Status",
-      sortable: true,
-      hide: "narrow",
-      value: (row) => row.status,
-      cell: (row) => simStatus(row.status),
-    },
+    plain("deviceName", "Device", (row) => two(row.deviceName, row.locationName)),
+    plain("msisdn", "MSISDN", (row) => row.msisdn ?? "\u2013"),
+    plain("carrier", "Carrier", (row) => two(row.carrier, row.ratePlan)),
+    plain("status", "Status", (row) => simStatus(row.status)),
     {
       key: "usedBytes",
       title: "Used",

@@ -6,7 +6,7 @@ import { colourClass } from "../charts/scale.js";
 import { icon } from "../icons.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
-import { carrierColours, exact } from "../usage.js";
+import { carrierColours, dataColumn } from "../usage.js";
 
 /** With `narrow`, the list is below the ring and has fewer columns. */
 export function createCarriersPanel(
@@ -113,14 +113,7 @@ function columns(format, narrow, colour) {
     );
   const all = [
     { key: "name", title: "Carrier", value: (row) => row.name, cell: name, grow: true },
-    {
-      key: "data",
-      title: "Data",
-      numeric: true,
-      value: (row) => row.bytes,
-      cell: (row) => format.bytes(row.bytes),
-      data: (row) => ({ bytes: exact(row) }),
-    },
+    dataColumn(format),
     {
       key: "share",
       title: "Share",

@@ -7,7 +7,7 @@ import { networkNames } from "../networks.js";
 import { pageOf } from "../pages.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
-import { exact } from "../usage.js";
+import { dataColumn } from "../usage.js";
 
 const PERIODS = { daily: "Day", weekly: "Week of", monthly: "Month" };
 
@@ -45,14 +45,7 @@ export function createDetailsPanel({ api, format, may }, { state = {}, onState =
     },
     { key: "period", title: "Day", search: true, value: periodOf, cell: periodText },
     { key: "network", title: "Network", search: true, hide: "narrow", value: network },
-    {
-      key: "data",
-      title: "Data",
-      numeric: true,
-      value: (row) => row.bytes,
-      cell: (row) => format.bytes(row.bytes),
-      data: (row) => ({ bytes: exact(row) }),
-    },
+    dataColumn(format),
     {
       key: "latest",
       title: "Latest record",

@@ -25,7 +25,7 @@ const INVARIANTS = {
 };
 
 export function createSources(format) {
-  const panel = createPanel({ name: "sources", title: "Brokers of others", shape: "table", size: "auto" });
+  const panel = createPanel({ name: "sources", title: "Brokers of others", size: "sources" });
   panel.element.setAttribute("aria-busy", "false");
   const table = createTable({ name: "sources", title: "Brokers of others", pageSize: 20, columns: columns(format) });
   return {

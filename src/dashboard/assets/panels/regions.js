@@ -4,7 +4,7 @@ import { h } from "../dom.js";
 import { createRegionMap } from "../charts/region.js";
 import { createPanel } from "../panel.js";
 import { createTable } from "../table.js";
-import { exact } from "../usage.js";
+import { dataColumn } from "../usage.js";
 
 const NOTE = "SIMs whose place is in the inventory.";
 
@@ -28,14 +28,7 @@ export function createRegionsPanel({ api, format }, { state = {}, onState = () =
         cell: (row) => h("span", { class: "clip", title: row.name }, row.name),
         grow: true,
       },
-      {
-        key: "data",
-        title: "Data",
-        numeric: true,
-        value: (row) => row.bytes,
-        cell: (row) => format.bytes(row.bytes),
-        data: (row) => ({ bytes: exact(row) }),
-      },
+      dataColumn(format),
       {
         key: "sims",
         title: "SIMs",

@@ -13,7 +13,7 @@ export function createCyclePanel({ api, format }) {
     title: "Billing cycle",
     note: "\u00a0",
     shape: "list",
-    size: "m",
+    size: "cycle",
   });
   const chart = createCumulativeChart({ name: "cycle", title: "Used in the cycle, day by day", format });
   const content = h("div", { class: "cycle" });

@@ -20,7 +20,7 @@ export function simStatus(status) {
 }
 
 export function createFactsPanel({ format }) {
-  const panel = createPanel({ name: "sim-facts", title: "SIM", shape: "list", size: "m" });
+  const panel = createPanel({ name: "sim-facts", title: "SIM", shape: "list", size: "facts" });
   const list = h("dl", { class: "sim-facts" });
 
   const code = (value) => value && h("span", { class: "code" }, value);

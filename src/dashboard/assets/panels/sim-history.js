@@ -32,7 +32,7 @@ export function createHistoryPanel({ api, format, setQuery }) {
     title: "Usage",
     note: "\u00a0",
     shape: "chart",
-    size: "m",
+    size: "history",
     actions: [range.element],
   });
   const chart = createTimeChart({ name: "sim-history", title: "Usage of the SIM", format, costs: false });

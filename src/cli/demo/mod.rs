@@ -1,8 +1,11 @@
+mod history;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::Args;
 use simulator::faults::FaultPlan;
 use simulator::fleet::{Fleet, FleetSpec};
@@ -25,6 +28,8 @@ use crate::telemetry;
 
 use super::failure::Failure;
 use super::reconcile;
+
+use history::{Prepared, Running};
 
 /// A line a terminal rewrites; elsewhere a line now and then.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -50,6 +55,9 @@ pub(super) struct DemoArgs {
     /// The same seed makes the same fleet
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Days of past usage that the first demo on a database stores beside what the fleet publishes; 0 for none
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(0..=365))]
+    history_days: u16,
 }
 
 /// `90`, `90s`, `5m` or `1h`.
@@ -83,11 +91,38 @@ pub(super) async fn run(args: DemoArgs, mut loaded: Loaded) -> Result<ExitCode, 
     let outcome = match provision(&bridge, &fleet).await {
         Ok(()) => {
             introduce(&bridge, &loaded, &args, started.elapsed());
-            show(args, &bridge, &loaded, fleet, signals).await
+            with_history(args, &bridge, &loaded, fleet, signals).await
         }
         Err(failure) => Err(failure),
     };
     bridge.close().await;
+    outcome
+}
+
+async fn with_history(
+    args: DemoArgs,
+    bridge: &Bridge,
+    loaded: &Loaded,
+    fleet: Arc<Fleet>,
+    signals: Signals,
+) -> Result<ExitCode, Failure> {
+    let (store, config) = (&bridge.store, &loaded.config);
+    let now = Clock::System.now();
+    let mut history = match history::prepare(store, config, &fleet, args.history_days, now).await? {
+        Prepared::Off => Running::none(),
+        Prepared::Stored(before) => {
+            println!("history     {} records, stored by a demo before this one", before.stored);
+            Running::none()
+        }
+        Prepared::Due(due) => {
+            let (records, days) = due.size();
+            println!("history     {records} records of the last {days} days are being stored meanwhile");
+            due.start(bridge, config)
+        }
+    };
+    println!();
+    let outcome = show(args, bridge, loaded, fleet, &mut history, signals).await;
+    history.end().await;
     outcome
 }
 
@@ -126,8 +161,8 @@ fn introduce(bridge: &Bridge, loaded: &Loaded, args: &DemoArgs, took: Duration) 
     let faults = "some records are sent twice, late, malformed or in conflict on purpose";
     println!("{} SIMs publish {} records/s over MQTT; {faults}", args.sims, args.rate);
     match args.duration {
-        Some(duration) => println!("ends by itself after {} s, or with Ctrl-C\n", duration.as_secs()),
-        None => println!("end it with Ctrl-C\n"),
+        Some(duration) => println!("ends by itself after {} s, or with Ctrl-C", duration.as_secs()),
+        None => println!("end it with Ctrl-C"),
     }
 }
 
@@ -136,6 +171,7 @@ async fn show(
     bridge: &Bridge,
     loaded: &Loaded,
     fleet: Arc<Fleet>,
+    history: &mut Running,
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
     let Some(mqtt) = bridge.mqtt_addr else {
@@ -150,6 +186,7 @@ async fn show(
     let options = PublisherOptions {
         rate: Some(args.rate),
         faults: args.faults,
+        amounts_for: amounts_for(&args),
         ..PublisherOptions::new(mqtt.ip().to_string(), mqtt.port(), fleet, run_id)
     };
     let mut publishing: JoinHandle<Result<Summary, PublisherError>> =
@@ -163,7 +200,7 @@ async fn show(
     let early = tokio::select! {
         () = end => None,
         () = signals.next() => None,
-        () = refresh(bridge, &stats) => None,
+        () = refresh(bridge, &stats, history) => None,
         ended = &mut publishing => Some(ended),
     };
     stop.cancel();
@@ -175,11 +212,21 @@ async fn show(
     let summary = summary
         .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?
         .map_err(|e| Failure::new(70, format!("the simulator failed: {e}")))?;
-    finish(bridge, loaded, &summary).await
+    finish(bridge, loaded, &summary, history).await
 }
 
-/// Rewrites the two status lines until it is dropped.
-async fn refresh(bridge: &Bridge, stats: &PublisherStats) {
+/// Beside a history each record is of the time since the SIM's last one, so that today goes on as the days before; without it a demo of
+/// minutes shows amounts like those of a day.
+fn amounts_for(args: &DemoArgs) -> TimeDelta {
+    const MOST_SECONDS: f64 = 900.0;
+    if args.history_days == 0 {
+        return TimeDelta::seconds(MOST_SECONDS as i64);
+    }
+    TimeDelta::seconds((f64::from(args.sims) / args.rate).clamp(1.0, MOST_SECONDS) as i64)
+}
+
+/// Rewrites the two status lines until it is dropped; what comes of the history is said above them.
+async fn refresh(bridge: &Bridge, stats: &PublisherStats, history: &mut Running) {
     let terminal = std::io::stdout().is_terminal();
     let mut ticks = tokio::time::interval(if terminal { REFRESH } else { REFRESH_LOG });
     let mut last = (Instant::now(), bridge.metrics.ingest.balance().received);
@@ -196,13 +243,18 @@ async fn refresh(bridge: &Bridge, stats: &PublisherStats) {
         // A database that is away shows in the other figures.
         let today = bridge.store.latest_days(DEFAULT_TENANT.0, 1).await.ok().and_then(|mut days| days.pop());
         let lines = [status(&balance, rate, stats), charts(today.as_ref(), bridge)];
+        let news = history.news().await;
         if terminal {
             let up = if std::mem::replace(&mut written, true) { "\x1b[1A" } else { "" };
+            let news = news.map(|news| format!("\x1b[2K{news}\n")).unwrap_or_default();
             // Lines that are too long are cut, not wrapped: the next refresh counts on two.
-            print!("{up}\r\x1b[?7l\x1b[2K{}\n\x1b[2K{}\x1b[?7h", lines[0], lines[1]);
+            print!("{up}\r\x1b[?7l{news}\x1b[2K{}\n\x1b[2K{}\x1b[?7h", lines[0], lines[1]);
             // A status that cannot be written is not worth ending for.
             std::io::stdout().flush().ok();
         } else {
+            if let Some(news) = news {
+                println!("{news}");
+            }
             println!("{}\n{}", lines[0], lines[1]);
         }
     }
@@ -268,8 +320,14 @@ fn bytes_for_people(bytes: &str) -> String {
     format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
 }
 
-async fn finish(bridge: &Bridge, loaded: &Loaded, summary: &Summary) -> Result<ExitCode, Failure> {
+async fn finish(
+    bridge: &Bridge,
+    loaded: &Loaded,
+    summary: &Summary,
+    history: &mut Running,
+) -> Result<ExitCode, Failure> {
     let drained = bridge.drain().await;
+    let history = history.end().await;
     let balance = bridge.metrics.ingest.balance();
     println!(
         "\n\nsimulator   sent {} and {} again after {} cut connections, acknowledged {}, outstanding {}",
@@ -279,6 +337,9 @@ async fn finish(bridge: &Bridge, loaded: &Loaded, summary: &Summary) -> Result<E
         "simbridge   received {} = stored {} + duplicate {} + parked {} + in flight {}",
         balance.received, balance.stored, balance.duplicate, balance.parked, balance.in_flight
     );
+    if let Some(history) = history {
+        println!("{history}");
+    }
     let balanced = balance.holds() && balance.in_flight == 0 && summary.in_flight == 0 && drained;
     println!("            {}", if balanced { "balanced" } else { "NOT BALANCED" });
     roll_up(bridge, loaded).await?;

@@ -7,7 +7,7 @@ use csv::{Terminator, WriterBuilder};
 use serde_json::Value;
 use tracing::error;
 
-use super::super::error::ApiError;
+use super::error::ApiError;
 
 pub(super) const TRENDS: [&str; 7] = ["period", "start", "end", "bytes", "dataUsageGB", "cost", "simCount"];
 pub(super) const CARRIERS: [&str; 10] = [
@@ -32,7 +32,7 @@ pub(super) fn of_answer(name: &str, columns: &[&str], answer: &[u8]) -> Result<R
     Ok(file(name, Body::from(text)))
 }
 
-pub(in crate::api) fn file(name: &str, body: Body) -> Response {
+pub(super) fn file(name: &str, body: Body) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
@@ -41,12 +41,12 @@ pub(in crate::api) fn file(name: &str, body: Body) -> Response {
     (headers, body).into_response()
 }
 
-pub(in crate::api) fn header_line(columns: &[&str]) -> Result<Vec<u8>, ApiError> {
+pub(super) fn header_line(columns: &[&str]) -> Result<Vec<u8>, ApiError> {
     written([columns.iter().map(|column| (*column).to_owned()).collect()])
 }
 
 /// A line for each row.
-pub(in crate::api) fn lines(columns: &[&str], rows: &[Value]) -> Result<Vec<u8>, ApiError> {
+pub(super) fn lines(columns: &[&str], rows: &[Value]) -> Result<Vec<u8>, ApiError> {
     written(rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()))
 }
 
