@@ -120,6 +120,11 @@ impl SourceConfig {
         None
     }
 
+    /// Names of all sources.
+    pub fn names(&self) -> Vec<&str> {
+        self.mqtt.iter().map(|source| source.name.as_str()).collect()
+    }
+
     /// The client id by which the broker knows the session of `source` and of this instance.
     pub fn client_id(&self, source: &MqttSourceConfig) -> String {
         match source.client_id.as_str() {

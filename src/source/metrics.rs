@@ -36,7 +36,11 @@ pub struct SourceMetrics {
 impl SourceMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("source");
-        registry.register("connected", "1 while subscribed at the broker", self.connected.clone());
+        registry.register(
+            "connected",
+            "1 while subscribed at the broker, or when the last look succeeded",
+            self.connected.clone(),
+        );
         registry.register("connections", "Times that it was subscribed", self.connections.clone());
         registry.register(
             "failures",
@@ -72,9 +76,10 @@ impl SourceMetrics {
     }
 
     /// The state of a source that is about to run.
-    pub(crate) fn source(&self, name: &str, clock: Clock) -> Arc<SourceState> {
+    pub(crate) fn source(&self, kind: SourceKind, name: &str, clock: Clock) -> Arc<SourceState> {
         let label = SourceLabel { source: name.into() };
         let state = Arc::new(SourceState {
+            kind,
             name: name.into(),
             clock,
             connected: self.connected.get_or_create(&label).clone(),
@@ -109,23 +114,45 @@ impl SourceMetrics {
     }
 }
 
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    Mqtt,
+}
+
+impl SourceKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+        }
+    }
+
+    /// What it is while it works.
+    pub(crate) fn working(self) -> &'static str {
+        match self {
+            Self::Mqtt => "subscribed",
+        }
+    }
+}
+
 /// What a source is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// On its way to being subscribed.
+    /// On its way to working.
     #[default]
     Connecting,
-    Subscribed,
+    /// Subscribed at the broker; or the last look at what is read succeeded.
+    Working,
     /// Until the next attempt.
     Waiting,
     Stopped,
 }
 
 impl Phase {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self, kind: SourceKind) -> &'static str {
         match self {
             Self::Connecting => "connecting",
-            Self::Subscribed => "subscribed",
+            Self::Working => kind.working(),
             Self::Waiting => "waiting",
             Self::Stopped => "stopped",
         }
@@ -135,9 +162,11 @@ impl Phase {
 /// How a source stands.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceSnapshot {
+    pub(crate) kind: SourceKind,
     pub(crate) name: String,
     pub(crate) phase: Phase,
-    pub(crate) subscribed_since: Option<DateTime<Utc>>,
+    /// Subscribed, or without a failure.
+    pub(crate) working_since: Option<DateTime<Utc>>,
     pub(crate) last_message_at: Option<DateTime<Utc>>,
     pub(crate) received: u64,
     pub(crate) acknowledged: u64,
@@ -153,6 +182,7 @@ pub(crate) struct SourceSnapshot {
 /// What one source counts and tells.
 #[derive(Debug)]
 pub(crate) struct SourceState {
+    kind: SourceKind,
     name: String,
     clock: Clock,
     connected: Gauge,
@@ -170,7 +200,7 @@ pub(crate) struct SourceState {
 #[derive(Debug, Default)]
 struct Now {
     phase: Phase,
-    subscribed_since: Option<DateTime<Utc>>,
+    working_since: Option<DateTime<Utc>>,
     last_message_at: Option<DateTime<Utc>>,
     oldest: Option<Instant>,
     last_error: Option<String>,
@@ -185,12 +215,12 @@ impl SourceState {
         self.lock().phase = Phase::Connecting;
     }
 
-    pub(super) fn subscribed(&self) {
+    pub(super) fn working(&self) {
         self.connected.set(1);
         self.connections.inc();
         let mut now = self.lock();
-        now.phase = Phase::Subscribed;
-        now.subscribed_since = Some(self.clock.now());
+        now.phase = Phase::Working;
+        now.working_since = Some(self.clock.now());
     }
 
     pub(super) fn session_lost(&self) {
@@ -213,7 +243,7 @@ impl SourceState {
         self.window(0, None);
         let mut now = self.lock();
         now.phase = phase;
-        now.subscribed_since = None;
+        now.working_since = None;
     }
 
     /// Returns the time of the message.
@@ -246,9 +276,10 @@ impl SourceState {
         let oldest_unacknowledged_seconds = self.oldest_age();
         let now = self.lock();
         SourceSnapshot {
+            kind: self.kind,
             name: self.name.clone(),
             phase: now.phase,
-            subscribed_since: now.subscribed_since,
+            working_since: now.working_since,
             last_message_at: now.last_message_at,
             received: self.received.get(),
             acknowledged: self.acknowledged.get(),

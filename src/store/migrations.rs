@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 23] = [
+static MIGRATIONS: [Migration; 24] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -47,6 +47,7 @@ static MIGRATIONS: [Migration; 23] = [
     migration!(21, "exact_grants"),
     migration!(22, "mqtt_sessions"),
     migration!(23, "dashboard"),
+    migration!(24, "usage_accounts"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -1,5 +1,6 @@
 //! The one door to PostgreSQL: every statement stands in `sql/`, every function here runs one or one transaction of them.
 
+pub mod accounts;
 pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;

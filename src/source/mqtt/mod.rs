@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -25,6 +24,7 @@ use crate::domain::TenantId;
 use crate::ingest::queue::{IngestQueue, Sender, Via};
 use crate::ingest::topics::UsageTopics;
 
+use super::SourceFault;
 use super::metrics::SourceState;
 use backoff::Backoff;
 
@@ -65,14 +65,6 @@ pub struct MqttSourceOptions {
     pub tls: TlsFiles,
     pub reconnect_first: Duration,
     pub reconnect_longest: Duration,
-}
-
-/// A setting of a source that cannot be used.
-#[derive(Debug, Error)]
-#[error("{key}: {problem}")]
-pub struct SourceFault {
-    pub key: &'static str,
-    pub problem: String,
 }
 
 /// A broker that is subscribed to.
@@ -150,7 +142,7 @@ impl MqttSource {
 
     fn has_subscribed(&self) {
         self.subscribed_once.store(true, Ordering::Relaxed);
-        self.state.subscribed();
+        self.state.working();
     }
 }
 

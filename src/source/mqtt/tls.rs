@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::SourceFault;
+use crate::source::SourceFault;
 
 /// PEM files; an empty path is none.
 #[derive(Clone, Debug, Default)]
