@@ -43,6 +43,7 @@ pub mod sim_repair;
 pub(crate) mod sim_table;
 pub(crate) mod sim_usage;
 pub mod sims;
+pub mod source_leases;
 mod statement;
 pub mod tenants;
 mod tls;
