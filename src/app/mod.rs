@@ -43,6 +43,8 @@ use crate::store::{MigrationError, Store, StoreError};
 use mqtt::BrokerListeners;
 use sources::Sources;
 
+pub(crate) use sources::panel_by_name;
+
 pub use database::{Database, Owner};
 pub use mqtt::MqttAddresses;
 

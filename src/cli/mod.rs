@@ -12,6 +12,7 @@ mod import;
 mod invoices;
 mod keys;
 mod migrate;
+mod panel;
 mod password;
 mod progress;
 mod quarantine;
@@ -113,6 +114,9 @@ enum Command {
     /// SIMs for which accounts of VPNs, panels and RADIUS stand, where the account is no number of the SIM
     #[command(subcommand)]
     Accounts(accounts::AccountsCommand),
+    /// Remote panels whose usage figures are read
+    #[command(subcommand)]
+    Panel(panel::PanelCommand),
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
@@ -189,6 +193,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Accounts(command) => accounts::run(command, &loaded).await,
+        Command::Panel(command) => panel::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
         Command::Certs(command) => certs::run(command),
         Command::Keys(command) => keys::run(command, &loaded).await,

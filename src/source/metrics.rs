@@ -28,6 +28,8 @@ pub struct SourceMetrics {
     received: Family<SourceLabel, Counter>,
     acknowledged: Family<SourceLabel, Counter>,
     ignored: Family<SourceLabel, Counter>,
+    unknown_accounts: Family<SourceLabel, Counter>,
+    accounts_in_trouble: Family<SourceLabel, Gauge>,
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
     sources: Mutex<Vec<Arc<SourceState>>>,
@@ -64,6 +66,16 @@ impl SourceMetrics {
             self.ignored.clone(),
         );
         registry.register(
+            "unknown_accounts",
+            "Readings of accounts that stand for no SIM",
+            self.unknown_accounts.clone(),
+        );
+        registry.register(
+            "accounts_in_trouble",
+            "Accounts that could not be read or counted when they were looked at last",
+            self.accounts_in_trouble.clone(),
+        );
+        registry.register(
             "unacknowledged_messages",
             "Messages of the current connection that are not acknowledged yet",
             self.unacknowledged.clone(),
@@ -89,6 +101,8 @@ impl SourceMetrics {
             received: self.received.get_or_create(&label).clone(),
             acknowledged: self.acknowledged.get_or_create(&label).clone(),
             ignored: self.ignored.get_or_create(&label).clone(),
+            unknown_accounts: self.unknown_accounts.get_or_create(&label).clone(),
+            accounts_in_trouble: self.accounts_in_trouble.get_or_create(&label).clone(),
             unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
             oldest_seconds: self.oldest_seconds.get_or_create(&label).clone(),
             now: Mutex::default(),
@@ -118,12 +132,14 @@ impl SourceMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Mqtt,
+    Panel,
 }
 
 impl SourceKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Panel => "panel",
         }
     }
 
@@ -131,6 +147,7 @@ impl SourceKind {
     pub(crate) fn working(self) -> &'static str {
         match self {
             Self::Mqtt => "subscribed",
+            Self::Panel => "reading",
         }
     }
 }
@@ -192,6 +209,8 @@ pub(crate) struct SourceState {
     received: Counter,
     acknowledged: Counter,
     ignored: Counter,
+    unknown_accounts: Counter,
+    accounts_in_trouble: Gauge,
     unacknowledged: Gauge,
     oldest_seconds: Gauge<f64, AtomicU64>,
     now: Mutex<Now>,
@@ -232,6 +251,44 @@ impl SourceState {
         self.failures.inc();
         self.disconnected(Phase::Waiting);
         self.lock().last_error = Some(error);
+    }
+
+    /// A look at what is read ended well. Whether that is news.
+    pub(super) fn succeeded(&self) -> bool {
+        let news = self.lock().working_since.is_none();
+        if news {
+            self.working();
+        }
+        news
+    }
+
+    /// A look at what is read failed, this instance's own or that of another one. Whether that is news.
+    pub(super) fn look_failed(&self, error: &str, own: bool) -> bool {
+        if own {
+            self.failures.inc();
+        }
+        let news = {
+            let mut now = self.lock();
+            let same = now.phase == Phase::Waiting && now.last_error.as_deref() == Some(error);
+            now.last_error = Some(error.into());
+            !same
+        };
+        self.disconnected(Phase::Waiting);
+        news
+    }
+
+    /// Something failed that does not end the rest. Whether it is another thing than the last time.
+    pub(super) fn fault(&self, error: &str) -> bool {
+        self.failures.inc();
+        self.lock().last_error.replace(error.into()).as_deref() != Some(error)
+    }
+
+    pub(super) fn unknown_account(&self) {
+        self.unknown_accounts.inc();
+    }
+
+    pub(super) fn accounts_in_trouble(&self, accounts: usize) {
+        self.accounts_in_trouble.set(i64::try_from(accounts).unwrap_or(i64::MAX));
     }
 
     pub(super) fn stopped(&self) {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::domain::{Iccid, Rejection, RejectionCode, TenantId};
+use crate::domain::{CounterPlace, Iccid, Rejection, RejectionCode, TenantId};
 use crate::ingest::queue::{IngestQueue, Message, QueueClosed, Receipt, RecordStatus, Sender, Via};
 use crate::store::sessions::{SeededSession, SessionReading};
 use crate::store::{Store, StoreError};
@@ -41,6 +41,9 @@ pub(crate) struct Reading {
     pub(crate) taken_at: DateTime<Utc>,
     /// Serving network, where the source tells it.
     pub(crate) mccmnc: Option<String>,
+    /// Where the session stood when the source decided what this reading means; it adds nothing where that is not so any more.
+    /// `None` leaves it to the store what a lower value means.
+    pub(crate) from: Option<CounterPlace>,
 }
 
 /// What the first reading of a session is worth.
@@ -118,6 +121,26 @@ impl Readings {
             outcomes.extend(self.deliver_some(some, now).await?);
         }
         Ok(outcomes)
+    }
+
+    /// The newest readings of sessions that have one, by their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn newest(
+        &self,
+        session_ids: &[&str],
+    ) -> Result<HashMap<String, SessionReading>, StoreError> {
+        let mut newest: HashMap<String, SessionReading> = HashMap::new();
+        for some in session_ids.chunks(LOOK_UP_AT_ONCE) {
+            for reading in self.store.session_readings(self.sender.tenant, some).await? {
+                match newest.get(&reading.session_id) {
+                    Some(held) if held.taken_at >= reading.taken_at => {}
+                    _ => drop(newest.insert(reading.session_id.clone(), reading)),
+                }
+            }
+        }
+        Ok(newest)
     }
 
     async fn deliver_some(
@@ -209,6 +232,10 @@ impl Readings {
                 "downloadBytes": reading.download_bytes,
             },
         });
+        if let Some(from) = reading.from {
+            record["counters"]["from"] =
+                json!({"uploadBytes": from.upload_bytes, "downloadBytes": from.download_bytes});
+        }
         if let Some(iccid) = iccid {
             record["iccid"] = iccid.as_str().into();
         }
@@ -255,6 +282,7 @@ fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstR
         }
         None => Step::Count { from: period_start(reading, None), seed: None },
         Some(newest) if reading.taken_at <= newest.taken_at => Step::Nothing,
+        Some(newest) if reading.from.is_some_and(|from| from != newest.place()) => Step::Nothing,
         Some(newest)
             if (reading.upload_bytes, reading.download_bytes)
                 == (newest.upload_bytes, newest.download_bytes) =>

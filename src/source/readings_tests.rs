@@ -14,6 +14,7 @@ fn reading(taken: i64, upload_bytes: i64) -> Reading {
         before: None,
         taken_at: at(taken),
         mccmnc: None,
+        from: None,
     }
 }
 
@@ -71,6 +72,16 @@ fn a_session_that_moves_to_another_sim_goes_on_where_it_was() {
     let and_back = [held(iccid().as_str(), 30, 2), held("8941000000000000002", 60, 5)];
     let Step::Count { seed: Some(seed), .. } = decided(&reading(120, 9), &and_back) else { panic!() };
     assert_eq!(seed.upload_bytes, 5, "what the other one used in between is not counted again");
+}
+
+/// Catches a value that was the newest one when its source looked, and is the past when it arrives.
+#[test]
+fn a_reading_counts_from_where_its_source_saw_the_session_or_not_at_all() {
+    let own = [held(iccid().as_str(), 60, 5)];
+    let from = |upload_bytes| Some(CounterPlace { upload_bytes, download_bytes: 0 });
+    assert_eq!(decided(&Reading { from: from(5), ..reading(120, 7) }, &own), counts_from(60));
+    assert_eq!(decided(&Reading { from: from(5), ..reading(120, 1) }, &own), counts_from(60), "a reset");
+    assert_eq!(decided(&Reading { from: from(4), ..reading(120, 7) }, &own), Step::Nothing);
 }
 
 #[test]

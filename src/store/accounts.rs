@@ -9,6 +9,7 @@ use super::{Statement, Store, StoreError, statement};
 static RESOLVE: Statement = statement!("resolve_accounts", INT4, TEXT, TEXT_ARRAY);
 static SAVE: Statement = statement!("save_account", TEXT, TEXT, TEXT, TEXT);
 static REMOVE: Statement = statement!("remove_account", TEXT, TEXT, TEXT);
+static OF_SOURCE: Statement = statement!("accounts_of_source", INT4, TEXT, INT8);
 static LIST: Statement = statement!("list_accounts", TEXT, TEXT, TEXT, INT8);
 
 /// The most characters of an account, as long as the longest text of a RADIUS attribute (RFC 2865, 5).
@@ -47,6 +48,22 @@ impl Store {
         let rows = RESOLVE.rows(&client, self.mode, &[&tenant.0, &source, &accounts]).await?;
         let pair = |row: &tokio_postgres::Row| Some((row.get("account"), Iccid::parse(row.get("iccid"))?));
         Ok(rows.iter().filter_map(pair).collect())
+    }
+
+    /// Accounts that were named for this source and not for every source, at most so many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn accounts_of_source(
+        &self,
+        tenant: TenantId,
+        source: &str,
+        at_most: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let client = self.client().await?;
+        let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+        let rows = OF_SOURCE.rows(&client, self.mode, &[&tenant.0, &source, &at_most]).await?;
+        Ok(rows.iter().map(|row| row.get("account")).collect())
     }
 
     /// Says for which SIM an account stands; false without such a tenant.

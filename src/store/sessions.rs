@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_postgres::types::ToSql;
 
-use crate::domain::{Iccid, TenantId};
+use crate::domain::{CounterPlace, Iccid, TenantId};
 
 use super::{Statement, Store, StoreError, statement};
 
@@ -25,6 +25,12 @@ pub(crate) struct SessionReading {
     pub(crate) upload_bytes: i64,
     pub(crate) download_bytes: i64,
     pub(crate) taken_at: DateTime<Utc>,
+}
+
+impl SessionReading {
+    pub(crate) fn place(&self) -> CounterPlace {
+        CounterPlace { upload_bytes: self.upload_bytes, download_bytes: self.download_bytes }
+    }
 }
 
 /// A reading from which the next one of its session counts; it adds nothing itself.

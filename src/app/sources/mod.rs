@@ -1,6 +1,7 @@
 //! What brings records in beside the embedded broker and HTTP: its configuration made usable, a task for each source.
 
 mod mqtt;
+mod panel;
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::source::SourceFault;
 use crate::store::Store;
 
 use super::StartError;
+
+pub(crate) use panel::by_name as panel_by_name;
 
 /// A source whose task had a defect is started again after so long.
 const AFTER_DEFECT: Duration = Duration::from_secs(5);
@@ -34,8 +37,15 @@ pub(super) struct Sources<'s> {
 impl Sources<'_> {
     /// Starts every source of the configuration, all of them or none.
     pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
-        let mqtt = mqtt::prepare(self).await?;
+        let (mqtt, panels) = (mqtt::prepare(self).await?, panel::prepare(self).await?);
         for source in mqtt {
+            let queue = self.queue.clone();
+            self.spawn(tasks, move |soft, hard| {
+                let (source, queue) = (source.clone(), queue.clone());
+                async move { source.run(queue, soft, hard).await }
+            });
+        }
+        for source in panels {
             let queue = self.queue.clone();
             self.spawn(tasks, move |soft, hard| {
                 let (source, queue) = (source.clone(), queue.clone());
@@ -70,9 +80,18 @@ impl Sources<'_> {
 
     /// The tenant in whose name a source brings records.
     async fn tenant(self, kind: &'static str, source: &str, name: &str) -> Result<TenantId, StartError> {
-        self.store.tenant_by_name(name).await?.ok_or_else(|| {
-            let fault = SourceFault { key: "tenant", problem: format!("there is no tenant `{name}`") };
-            StartError::Source { kind, name: source.into(), fault }
-        })
+        tenant_of(self.store, kind, source, name).await
     }
+}
+
+async fn tenant_of(
+    store: &Store,
+    kind: &'static str,
+    source: &str,
+    name: &str,
+) -> Result<TenantId, StartError> {
+    store.tenant_by_name(name).await?.ok_or_else(|| {
+        let fault = SourceFault { key: "tenant", problem: format!("there is no tenant `{name}`") };
+        StartError::Source { kind, name: source.into(), fault }
+    })
 }

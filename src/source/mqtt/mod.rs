@@ -30,6 +30,7 @@ use backoff::Backoff;
 
 pub use address::{Address, AddressError};
 pub use tls::TlsFiles;
+pub(super) use tls::client as tls_client;
 
 /// While a broker is away it is mentioned this often.
 const REMIND_EVERY: Duration = Duration::from_secs(300);

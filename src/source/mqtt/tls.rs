@@ -18,7 +18,7 @@ pub struct TlsFiles {
 }
 
 /// Trusts the machine's authorities and the stated one; shows a certificate if one is stated.
-pub(super) fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, SourceFault> {
+pub(in crate::source) fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, SourceFault> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
         roots.add(certificate).ok();
