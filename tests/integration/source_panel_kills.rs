@@ -4,7 +4,8 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::bridge::{BridgeOptions, BridgeProcess};
-use crate::harness::database::{TestDatabase, sim};
+use crate::harness::database::{TENANT, TestDatabase, now, sim};
+use crate::harness::durable::DurableServer;
 use crate::harness::eventually;
 use crate::harness::panel::{PanelServer, Reply, due, last_error, read_again, read_once, stored};
 use crate::harness::server::connect;
@@ -12,7 +13,11 @@ use crate::harness::server::connect;
 const ICCID: &str = "8941000000000000001";
 
 fn instance(database: &TestDatabase, panel: &PanelServer) -> BridgeOptions {
-    let mut options = BridgeOptions::new(database.url());
+    instance_on(database.url(), panel)
+}
+
+fn instance_on(database_url: String, panel: &PanelServer) -> BridgeOptions {
+    let mut options = BridgeOptions::new(database_url);
     let block = format!(
         "[{{name = \"isp\", url = \"{}\", accounts = [\"{ICCID}\"], total = [\"/total\"], stale_minutes = 0}}]",
         panel.url("/users/{account}")
@@ -143,6 +148,39 @@ async fn an_instance_that_slept_brings_nothing_old() {
     assert_eq!(stored(&database).await, [format!("{ICCID}|501")]);
     database.assert_reconciled().await;
     assert_eq!((first.terminate().await, second.terminate().await), (Some(0), Some(0)));
+}
+
+/// Catches an answer that is given up for good, or stored twice, because the database was away when it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_database_costs_no_usage() {
+    let mut server = DurableServer::start().await;
+    server.store().import_sims(TENANT, &[sim(ICCID)], now()).await.expect("the import succeeds");
+    let panel = PanelServer::saying(json!({"total": 1_000})).await;
+    let bridge = BridgeProcess::start(&instance_on(server.url(), &panel)).await;
+    let client = server.client().await;
+    let finished = "SELECT 1 FROM source_leases WHERE finished_slot IS NOT NULL";
+    let read = async || client.query_opt(finished, &[]).await.expect("valid").map(drop);
+    eventually("the panel is read", read).await;
+    panel.hold(true);
+    panel.say(json!({"total": 1_100}));
+    due(&client).await;
+    asked(&panel, 2).await;
+    server.stop().await;
+    panel.hold(false);
+    let told = async || bridge.log().iter().any(|line| line.contains("waits for the database")).then_some(());
+    eventually("it is told", told).await;
+    panel.say(json!({"total": 1_150}));
+    server.start_again().await;
+    let client = server.client().await;
+    let sum = "SELECT coalesce(sum(total_bytes), 0)::bigint FROM usage_records";
+    let stored = async || {
+        let sum: i64 = client.query_one(sum, &[]).await.expect("valid").get(0);
+        (sum == 150).then_some(())
+    };
+    eventually("everything is stored", stored).await;
+    assert_eq!(bridge.get("/statusz").await.0, 200);
+    assert!(server.store().reconcile().await.expect("reconcile runs").is_clean());
+    assert_eq!(bridge.terminate().await, Some(0));
 }
 
 /// Catches a stop that waits for a panel which does not answer, and one that drops what was answered.
