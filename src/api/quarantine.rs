@@ -66,8 +66,8 @@ struct ParkedReason {
 #[serde(rename_all = "camelCase")]
 struct ParkedRecord {
     id: i64,
-    /// `malformed`, `invalid`, `iccid_mismatch`, `conflict`, `not_permitted`, `bad_correction`, `too_old`, `too_many_records` or
-    /// `refused_by_database`
+    /// `malformed`, `invalid`, `iccid_mismatch`, `conflict`, `not_permitted`, `bad_correction`, `too_old`, `too_many_records`,
+    /// `unknown_account` or `refused_by_database`
     #[schema(example = "invalid")]
     reason: String,
     /// Every fault in words.

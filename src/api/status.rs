@@ -29,16 +29,20 @@ impl Standing {
     }
 }
 
-/// A broker of others
+/// A source of records beside the embedded broker and HTTP
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SourceStatus {
     #[schema(example = "carrier")]
     name: String,
-    /// `connecting`, `subscribed` or `waiting`
+    /// `mqtt`: a broker of others, `panel`: a remote panel
+    #[schema(example = "mqtt")]
+    kind: &'static str,
+    /// `connecting`, `subscribed` at a broker or `reading` what else is read, `waiting` to try again, or `stopped`
     #[schema(example = "subscribed")]
     state: &'static str,
-    subscribed_since: Option<String>,
+    /// Since when it is subscribed or reads without a failure.
+    working_since: Option<String>,
     last_message_at: Option<String>,
     received: u64,
     acknowledged: u64,
@@ -60,17 +64,19 @@ pub(super) async fn standing(state: &ApiState) -> Standing {
     let mut sources = Vec::new();
     for source in state.metrics.sources.snapshots() {
         let name = &source.name;
-        if source.subscribed_since.is_none() {
-            let error = source.last_error.as_deref().unwrap_or("no answer yet");
-            problems.push(format!("source `{name}` is not subscribed: {error}"));
+        if source.working_since.is_none() {
+            let (error, working) =
+                (source.last_error.as_deref().unwrap_or("no answer yet"), source.kind.working());
+            problems.push(format!("source `{name}` is not {working}: {error}"));
         } else if source.oldest_unacknowledged_seconds > SOURCE_LAG_MAX_SECONDS {
             let lag = source.oldest_unacknowledged_seconds;
             problems.push(format!("source `{name}`: a message has waited for {lag:.0} s"));
         }
         sources.push(SourceStatus {
-            state: source.phase.as_str(),
+            kind: source.kind.as_str(),
+            state: source.phase.as_str(source.kind),
             name: source.name,
-            subscribed_since: source.subscribed_since.map(in_seconds),
+            working_since: source.working_since.map(in_seconds),
             last_message_at: source.last_message_at.map(in_seconds),
             received: source.received,
             acknowledged: source.acknowledged,

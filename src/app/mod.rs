@@ -37,11 +37,14 @@ use crate::reconcile;
 use crate::replay::ReplayRules;
 use crate::rollup;
 use crate::shutdown::vital;
-use crate::source::mqtt::SourceFault;
+use crate::source::SourceFault;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, Store, StoreError};
 
 use mqtt::BrokerListeners;
+use sources::Sources;
+
+pub(crate) use sources::panel_by_name;
 
 pub use database::{Database, Owner};
 pub use mqtt::MqttAddresses;
@@ -62,8 +65,8 @@ pub enum StartError {
     Migration(#[from] MigrationError),
     #[error("{0}")]
     Refused(&'static str),
-    #[error("source.mqtt `{name}`: {fault}")]
-    Source { name: String, fault: SourceFault },
+    #[error("source.{kind} `{name}`: {fault}")]
+    Source { kind: &'static str, name: String, fault: SourceFault },
     #[error(transparent)]
     Hash(#[from] HashError),
     #[error(transparent)]
@@ -175,8 +178,9 @@ impl Bridge {
             &hard,
         );
         metrics.watch_queue(queue.gauge());
-        sources::start(config, options.clock, &store, &metrics, &queue, &intake_tasks, [&soft, &hard])
-            .await?;
+        let (clock, stops) = (options.clock, [&soft, &hard]);
+        let sources = Sources { config, clock, store: &store, metrics: &metrics, queue: &queue, stops };
+        sources.start(&intake_tasks).await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let addresses = mqtt.as_ref().map(BrokerListeners::addresses).unwrap_or_default();
         let (mqtt_addr, http_addr) = (addresses.tcp, http.as_ref().and_then(|on| on.local_addr().ok()));

@@ -51,6 +51,7 @@ fn reason_code(code: RejectionCode) -> u8 {
         | RejectionCode::NotPermitted
         | RejectionCode::BadCorrection
         | RejectionCode::TooOld
+        | RejectionCode::UnknownAccount
         | RejectionCode::RefusedByDatabase => IMPLEMENTATION_SPECIFIC,
     }
 }

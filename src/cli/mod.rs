@@ -1,5 +1,6 @@
 //! The command line.
 
+mod accounts;
 mod amounts;
 mod certs;
 mod check;
@@ -11,6 +12,7 @@ mod import;
 mod invoices;
 mod keys;
 mod migrate;
+mod panel;
 mod password;
 mod progress;
 mod quarantine;
@@ -109,6 +111,12 @@ enum Command {
     /// Records that were parked because they could not be stored
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// SIMs for which accounts of VPNs, panels and RADIUS stand, where the account is no number of the SIM
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
+    /// Remote panels whose usage figures are read
+    #[command(subcommand)]
+    Panel(panel::PanelCommand),
     /// Users that may connect to the broker
     #[command(subcommand)]
     Devices(devices::DevicesCommand),
@@ -184,6 +192,8 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
+        Command::Accounts(command) => accounts::run(command, &loaded).await,
+        Command::Panel(command) => panel::run(command, &loaded).await,
         Command::Devices(command) => devices::run(command, &loaded).await,
         Command::Certs(command) => certs::run(command),
         Command::Keys(command) => keys::run(command, &loaded).await,

@@ -30,6 +30,7 @@ fn shown(status: &Value) -> String {
     if !sources.is_empty() {
         let header = [
             "SOURCE",
+            "KIND",
             "STATE",
             "SINCE",
             "LAST MESSAGE",
@@ -52,8 +53,9 @@ fn shown(status: &Value) -> String {
 fn row(source: &Value) -> Vec<String> {
     vec![
         word(&source["name"]),
+        word(&source["kind"]),
         word(&source["state"]),
-        time(&source["subscribedSince"]),
+        time(&source["workingSince"]),
         time(&source["lastMessageAt"]),
         source["received"].to_string(),
         source["acknowledged"].to_string(),
@@ -93,7 +95,7 @@ mod tests {
             "version": "1.2.3", "status": "not well", "problems": ["source `plant` is not subscribed: refused"],
             "broker": null, "queue": {"messages": 3}, "rollup": {"lagSeconds": 0.25},
             "sources": [{
-                "name": "plant", "state": "waiting", "subscribedSince": null,
+                "name": "plant", "kind": "mqtt", "state": "waiting", "workingSince": null,
                 "lastMessageAt": "2026-11-21T05:01:51.929522Z", "received": 7, "acknowledged": 6,
                 "unacknowledged": 1, "oldestUnacknowledgedSeconds": 2.0, "reconnects": 4, "lastError": "re\u{1b}fused",
             }],
@@ -108,7 +110,7 @@ mod tests {
                 "rollups  0.2 s behind"
             ]
         );
-        assert!(lines[6].starts_with("plant   waiting  -      2026-11-21T05:01:51Z  7 "), "{text}");
+        assert!(lines[6].starts_with("plant   mqtt  waiting  -      2026-11-21T05:01:51Z  7 "), "{text}");
         assert!(lines[6].ends_with("re\u{fffd}fused"), "{text}");
         assert_eq!(lines[7], "not well: source `plant` is not subscribed: refused");
     }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::ingest::topics::UsageTopics;
 use crate::source::mqtt::Address;
 
+use super::source_panel::PanelSourceConfig;
+
 /// What brings records in beside the embedded broker and HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,11 +15,13 @@ pub struct SourceConfig {
     pub slot: u16,
     /// Brokers of others.
     pub mqtt: Vec<MqttSourceConfig>,
+    /// Panels that tell usage over HTTP.
+    pub panel: Vec<PanelSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new() }
+        Self { slot: 1, mqtt: Vec::new(), panel: Vec::new() }
     }
 }
 
@@ -102,12 +106,17 @@ impl Default for MqttSourceConfig {
 impl SourceConfig {
     /// The first setting that cannot work: its key, and what would.
     pub(super) fn fault(&self) -> Option<(String, String)> {
+        if let Some(fault) = self.fault_of_names() {
+            return Some(fault);
+        }
+        for (n, source) in self.panel.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.panel[{n}].{key}"), problem));
+            }
+        }
         for (n, source) in self.mqtt.iter().enumerate() {
             if let Some((key, problem)) = source.fault() {
                 return Some((format!("source.mqtt[{n}].{key}"), problem));
-            }
-            if self.mqtt[..n].iter().any(|other| other.name == source.name) {
-                return Some((format!("source.mqtt[{n}].name"), format!("`{}` stands twice", source.name)));
             }
             let same_client = |other: &&MqttSourceConfig| {
                 other.url == source.url && self.client_id(other) == self.client_id(source)
@@ -118,6 +127,35 @@ impl SourceConfig {
             }
         }
         None
+    }
+
+    /// Names stand in metrics, logs and the database, where the kind of a source does not.
+    fn fault_of_names(&self) -> Option<(String, String)> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let named = self.named();
+        for (n, (kind, index, name)) in named.iter().enumerate() {
+            let problem = if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
+                "must be 1 to 40 letters, digits, - or _".to_owned()
+            } else if named[..n].iter().any(|(_, _, other)| other == name) {
+                format!("`{name}` stands twice")
+            } else {
+                continue;
+            };
+            return Some((format!("source.{kind}[{index}].name"), problem));
+        }
+        None
+    }
+
+    /// Kind, place in its list and name of every source.
+    fn named(&self) -> Vec<(&'static str, usize, &str)> {
+        let mqtt = self.mqtt.iter().enumerate().map(|(n, source)| ("mqtt", n, source.name.as_str()));
+        let panel = self.panel.iter().enumerate().map(|(n, source)| ("panel", n, source.name.as_str()));
+        mqtt.chain(panel).collect()
+    }
+
+    /// Names of all sources.
+    pub fn names(&self) -> Vec<&str> {
+        self.named().into_iter().map(|(_, _, name)| name).collect()
     }
 
     /// The client id by which the broker knows the session of `source` and of this instance.
@@ -131,10 +169,6 @@ impl SourceConfig {
 
 impl MqttSourceConfig {
     fn fault(&self) -> Option<(&'static str, String)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || self.name.len() > 40 || !self.name.chars().all(plain) {
-            return Some(("name", "must be 1 to 40 letters, digits, - or _".into()));
-        }
         if let Err(fault) = Address::parse(&self.url) {
             return Some(("url", fault.to_string()));
         }
@@ -180,7 +214,9 @@ mod tests {
     }
 
     fn fault(mqtt: Vec<MqttSourceConfig>) -> Option<String> {
-        SourceConfig { slot: 2, mqtt }.fault().map(|(key, problem)| format!("{key} {problem}"))
+        SourceConfig { slot: 2, mqtt, panel: Vec::new() }
+            .fault()
+            .map(|(key, problem)| format!("{key} {problem}"))
     }
 
     #[test]
@@ -194,6 +230,10 @@ mod tests {
         let at = |mqtt| fault(mqtt).expect("a fault");
         assert!(at(vec![good(), source("b", "http://b")]).starts_with("source.mqtt[1].url "));
         assert!(at(vec![good(), source("a", "mqtt://b")]).starts_with("source.mqtt[1].name `a`"));
+        let panel = vec![PanelSourceConfig { name: "a".into(), ..PanelSourceConfig::default() }];
+        let both = SourceConfig { mqtt: vec![good()], panel, ..SourceConfig::default() };
+        let (key, problem) = both.fault().expect("a fault");
+        assert_eq!((key.as_str(), problem.as_str()), ("source.panel[0].name", "`a` stands twice"));
         let topics = MqttSourceConfig { topics: vec!["a/#".into()], ..good() };
         assert!(at(vec![topics]).starts_with("source.mqtt[0].topics "));
         let window = MqttSourceConfig { in_flight: 0, ..good() };
@@ -209,7 +249,7 @@ mod tests {
         assert!(
             fault(vec![named("a"), named("b")]).expect("a fault").starts_with("source.mqtt[1].client_id")
         );
-        let config = SourceConfig { slot: 2, mqtt: Vec::new() };
+        let config = SourceConfig { slot: 2, ..SourceConfig::default() };
         assert_eq!(config.client_id(&source("a", "mqtt://broker")), "simbridge-a-2");
     }
 }

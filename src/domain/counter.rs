@@ -11,6 +11,13 @@ pub struct CounterReading {
     pub taken_at: DateTime<Utc>,
 }
 
+/// Where the counters of a session stood, in bytes; at first nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CounterPlace {
+    pub upload_bytes: i64,
+    pub download_bytes: i64,
+}
+
 impl CounterReading {
     /// Bytes (upload, download) used since `newest`, which becomes this reading.
     ///
@@ -38,6 +45,24 @@ impl CounterReading {
             (Some(upload), Some(download)) => (upload, download),
             _ => (self.upload_bytes, self.download_bytes),
         }
+    }
+
+    /// The same for a reading whose sender says from where it counts, and so has decided already what a lower value means:
+    /// it was reset. Where `newest` stands elsewhere, somebody else moved it on meanwhile, and the reading is not worth
+    /// anything: the next one covers it.
+    pub fn advance_from(self, place: CounterPlace, newest: &mut Option<Self>) -> (i64, i64) {
+        let held = newest.map_or(CounterPlace::default(), |newest| newest.place());
+        if held != place || newest.is_some_and(|newest| self.taken_at <= newest.taken_at) {
+            return (0, 0);
+        }
+        *newest = Some(self);
+        let (upload, download) =
+            (self.upload_bytes - held.upload_bytes, self.download_bytes - held.download_bytes);
+        if upload < 0 || download < 0 { (self.upload_bytes, self.download_bytes) } else { (upload, download) }
+    }
+
+    fn place(self) -> CounterPlace {
+        CounterPlace { upload_bytes: self.upload_bytes, download_bytes: self.download_bytes }
     }
 }
 
@@ -85,6 +110,22 @@ mod tests {
     fn a_reading_that_comes_late_adds_nothing() {
         let late = [reading(60, 500, 50), reading(0, 300, 30), reading(120, 600, 60)];
         assert_eq!(run(&late), [(500, 50), (0, 0), (100, 10)]);
+    }
+
+    /// Catches a value of a moment ago that arrives after a newer one, by a clock that runs ahead, and is taken for a reset.
+    #[test]
+    fn a_reading_that_counts_from_elsewhere_adds_nothing() {
+        let place = |upload_bytes, download_bytes| CounterPlace { upload_bytes, download_bytes };
+        let mut newest = None;
+        assert_eq!(reading(0, 100, 7).advance_from(place(0, 0), &mut newest), (100, 7));
+        assert_eq!(reading(60, 120, 7).advance_from(place(100, 7), &mut newest), (20, 0));
+        let held = newest;
+        assert_eq!(reading(90, 110, 7).advance_from(place(100, 7), &mut newest), (0, 0));
+        assert_eq!(reading(60, 130, 7).advance_from(place(120, 7), &mut newest), (0, 0), "not newer");
+        assert_eq!(newest, held);
+        let top = 1i64 << 32;
+        assert_eq!(reading(120, top - 1, 7).advance_from(place(120, 7), &mut newest), (top - 121, 0));
+        assert_eq!(reading(180, 5, 1).advance_from(place(top - 1, 7), &mut newest), (5, 1), "no wrap");
     }
 
     proptest! {

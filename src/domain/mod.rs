@@ -11,7 +11,7 @@ pub mod settings;
 mod topic_rule;
 
 pub use clock::Clock;
-pub use counter::CounterReading;
+pub use counter::{CounterPlace, CounterReading};
 pub use iccid::Iccid;
 pub use permission::{API_KEY_PREFIX, Permission, PermissionPattern, UnknownPermission};
 pub use record::{

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use super::{Iccid, Rejection};
+use super::{CounterPlace, Iccid, Rejection};
 
 /// The largest amount of one record: 2^45 bytes (35 TB), so that no sum of a cycle can overflow `numeric(30,0)` and
 /// every amount survives a JSON number (2^53).
@@ -39,6 +39,9 @@ pub struct CounterSample {
     pub session_id: String,
     pub upload_bytes: i64,
     pub download_bytes: i64,
+    /// Where the session stood when this was read, from those who know what a lower value means; see
+    /// [`CounterReading::advance_from`](super::CounterReading::advance_from).
+    pub from: Option<CounterPlace>,
 }
 
 /// What a record says was used: amounts of its period, or readings that become amounts when it is stored.
@@ -91,6 +94,10 @@ impl UsageRecord {
                 hash.update(c.upload_bytes.to_be_bytes());
                 hash.update(c.download_bytes.to_be_bytes());
                 update_text(&mut hash, Some(&c.session_id));
+                if let Some(from) = c.from {
+                    hash.update(from.upload_bytes.to_be_bytes());
+                    hash.update(from.download_bytes.to_be_bytes());
+                }
             }
         }
         update_text(&mut hash, self.mccmnc.as_deref());

@@ -20,12 +20,14 @@ pub enum RejectionCode {
     TooOld,
     /// An array or batch with more records than allowed.
     TooManyRecords,
+    /// A source read an account that stands for no SIM.
+    UnknownAccount,
     /// PostgreSQL refused the row although it passed validation.
     RefusedByDatabase,
 }
 
 impl RejectionCode {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Invalid,
         Self::IccidMismatch,
@@ -34,6 +36,7 @@ impl RejectionCode {
         Self::BadCorrection,
         Self::TooOld,
         Self::TooManyRecords,
+        Self::UnknownAccount,
         Self::RefusedByDatabase,
     ];
 
@@ -47,6 +50,7 @@ impl RejectionCode {
             Self::BadCorrection => "bad_correction",
             Self::TooOld => "too_old",
             Self::TooManyRecords => "too_many_records",
+            Self::UnknownAccount => "unknown_account",
             Self::RefusedByDatabase => "refused_by_database",
         }
     }

@@ -13,6 +13,7 @@ const MOST_DAYS: i64 = 36_500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Setting {
     RollupInterval,
+    PanelInterval,
     RawRetention,
     KeyRetention,
     QuarantineRetention,
@@ -26,8 +27,9 @@ pub enum Setting {
 pub struct UnknownSetting(pub String);
 
 impl Setting {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RollupInterval,
+        Self::PanelInterval,
         Self::RawRetention,
         Self::KeyRetention,
         Self::QuarantineRetention,
@@ -39,6 +41,7 @@ impl Setting {
     pub fn key(self) -> &'static str {
         match self {
             Self::RollupInterval => "rollup.interval_minutes",
+            Self::PanelInterval => "panel.interval_minutes",
             Self::RawRetention => "retention.raw_days",
             Self::KeyRetention => "retention.key_days",
             Self::QuarantineRetention => "retention.quarantine_days",
@@ -51,6 +54,7 @@ impl Setting {
     pub fn default_value(self) -> i64 {
         match self {
             Self::RollupInterval => 1,
+            Self::PanelInterval => 5,
             Self::RawRetention | Self::KeyRetention | Self::QuarantineRetention => 0,
             Self::InvoiceAfter => 3,
             Self::InvoiceDue => 30,
@@ -61,6 +65,7 @@ impl Setting {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::RollupInterval => "minutes from one roll-up to the next, 1 to 5",
+            Self::PanelInterval => "minutes from one look at remote panels to the next, 1 to 5",
             Self::RawRetention => "days for which raw records are kept, at least 32; 0 keeps all",
             Self::KeyRetention => {
                 "days for which record ids are remembered, at least 32 and never fewer than raw records or late \
@@ -80,7 +85,7 @@ impl Setting {
     pub fn clamp(self, value: i64) -> i64 {
         let within = |bounds: RangeInclusive<i64>| value.clamp(*bounds.start(), *bounds.end());
         match self {
-            Self::RollupInterval => within(1..=5),
+            Self::RollupInterval | Self::PanelInterval => within(1..=5),
             // A month of records and a day: what is open can always be made anew. Nothing below 1 deletes anything.
             Self::RawRetention | Self::KeyRetention if value >= 1 => within(32..=MOST_DAYS),
             Self::QuarantineRetention if value >= 1 => within(1..=MOST_DAYS),
@@ -133,6 +138,8 @@ mod tests {
             (Setting::RollupInterval, 0, 1),
             (Setting::RollupInterval, 3, 3),
             (Setting::RollupInterval, i64::MAX, 5),
+            (Setting::PanelInterval, 0, 1),
+            (Setting::PanelInterval, 60, 5),
             (Setting::RawRetention, -1, 0),
             (Setting::RawRetention, 0, 0),
             (Setting::RawRetention, 1, 32),

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::domain::{
-    Amounts, CounterSample, FieldFault, Iccid, MAX_AMOUNT, RecordKey, Rejection, RejectionCode, Usage,
-    UsageRecord,
+    Amounts, CounterPlace, CounterSample, FieldFault, Iccid, MAX_AMOUNT, RecordKey, Rejection, RejectionCode,
+    Usage, UsageRecord,
 };
 
 use super::fields::{amount, fault, text, time};
@@ -73,6 +73,8 @@ struct RawCounters<'p> {
     upload_bytes: Option<&'p RawValue>,
     #[serde(borrow)]
     download_bytes: Option<&'p RawValue>,
+    #[serde(borrow)]
+    from: Option<&'p RawValue>,
 }
 
 /// Collects faults while fields are taken; a missing value stands for "a fault was noted".
@@ -340,10 +342,30 @@ fn take_counters(raw: &RawValue, faults: &mut Faults) -> Option<CounterSample> {
     let reading = |raw: &RawValue, field| amount(raw, field, 0);
     let upload = faults.required(counters.upload_bytes, "counters.uploadBytes", reading);
     let download = faults.required(counters.download_bytes, "counters.downloadBytes", reading);
-    let sample = CounterSample { session_id: session_id?, upload_bytes: upload?, download_bytes: download? };
+    let from = match counters.from {
+        Some(raw) => Some(take_place(raw, faults)?),
+        None => None,
+    };
+    let sample =
+        CounterSample { session_id: session_id?, upload_bytes: upload?, download_bytes: download?, from };
     if sample.upload_bytes + sample.download_bytes > MAX_AMOUNT {
         faults.add("counters", "upload and download together must be at most 2^45");
         return None;
     }
     Some(sample)
+}
+
+/// `counters.from`: where the session stood when it was read.
+fn take_place(raw: &RawValue, faults: &mut Faults) -> Option<CounterPlace> {
+    let place = match object::<RawCounters<'_>>(raw.get().as_bytes()) {
+        Ok(place) => place,
+        Err(error) => {
+            faults.add("counters.from", not_an_object(error));
+            return None;
+        }
+    };
+    let reading = |raw: &RawValue, field| amount(raw, field, 0);
+    let upload = faults.required(place.upload_bytes, "counters.from.uploadBytes", reading);
+    let download = faults.required(place.download_bytes, "counters.from.downloadBytes", reading);
+    Some(CounterPlace { upload_bytes: upload?, download_bytes: download? })
 }

@@ -28,6 +28,8 @@ pub struct SourceMetrics {
     received: Family<SourceLabel, Counter>,
     acknowledged: Family<SourceLabel, Counter>,
     ignored: Family<SourceLabel, Counter>,
+    unknown_accounts: Family<SourceLabel, Counter>,
+    accounts_in_trouble: Family<SourceLabel, Gauge>,
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
     sources: Mutex<Vec<Arc<SourceState>>>,
@@ -36,7 +38,11 @@ pub struct SourceMetrics {
 impl SourceMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("source");
-        registry.register("connected", "1 while subscribed at the broker", self.connected.clone());
+        registry.register(
+            "connected",
+            "1 while subscribed at the broker, or when the last look succeeded",
+            self.connected.clone(),
+        );
         registry.register("connections", "Times that it was subscribed", self.connections.clone());
         registry.register(
             "failures",
@@ -60,6 +66,16 @@ impl SourceMetrics {
             self.ignored.clone(),
         );
         registry.register(
+            "unknown_accounts",
+            "Readings of accounts that stand for no SIM",
+            self.unknown_accounts.clone(),
+        );
+        registry.register(
+            "accounts_in_trouble",
+            "Accounts that could not be read or counted when they were looked at last",
+            self.accounts_in_trouble.clone(),
+        );
+        registry.register(
             "unacknowledged_messages",
             "Messages of the current connection that are not acknowledged yet",
             self.unacknowledged.clone(),
@@ -72,9 +88,10 @@ impl SourceMetrics {
     }
 
     /// The state of a source that is about to run.
-    pub(crate) fn source(&self, name: &str, clock: Clock) -> Arc<SourceState> {
+    pub(crate) fn source(&self, kind: SourceKind, name: &str, clock: Clock) -> Arc<SourceState> {
         let label = SourceLabel { source: name.into() };
         let state = Arc::new(SourceState {
+            kind,
             name: name.into(),
             clock,
             connected: self.connected.get_or_create(&label).clone(),
@@ -84,6 +101,8 @@ impl SourceMetrics {
             received: self.received.get_or_create(&label).clone(),
             acknowledged: self.acknowledged.get_or_create(&label).clone(),
             ignored: self.ignored.get_or_create(&label).clone(),
+            unknown_accounts: self.unknown_accounts.get_or_create(&label).clone(),
+            accounts_in_trouble: self.accounts_in_trouble.get_or_create(&label).clone(),
             unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
             oldest_seconds: self.oldest_seconds.get_or_create(&label).clone(),
             now: Mutex::default(),
@@ -109,23 +128,48 @@ impl SourceMetrics {
     }
 }
 
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    Mqtt,
+    Panel,
+}
+
+impl SourceKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Panel => "panel",
+        }
+    }
+
+    /// What it is while it works.
+    pub(crate) fn working(self) -> &'static str {
+        match self {
+            Self::Mqtt => "subscribed",
+            Self::Panel => "reading",
+        }
+    }
+}
+
 /// What a source is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// On its way to being subscribed.
+    /// On its way to working.
     #[default]
     Connecting,
-    Subscribed,
+    /// Subscribed at the broker; or the last look at what is read succeeded.
+    Working,
     /// Until the next attempt.
     Waiting,
     Stopped,
 }
 
 impl Phase {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self, kind: SourceKind) -> &'static str {
         match self {
             Self::Connecting => "connecting",
-            Self::Subscribed => "subscribed",
+            Self::Working => kind.working(),
             Self::Waiting => "waiting",
             Self::Stopped => "stopped",
         }
@@ -135,9 +179,11 @@ impl Phase {
 /// How a source stands.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceSnapshot {
+    pub(crate) kind: SourceKind,
     pub(crate) name: String,
     pub(crate) phase: Phase,
-    pub(crate) subscribed_since: Option<DateTime<Utc>>,
+    /// Subscribed, or without a failure.
+    pub(crate) working_since: Option<DateTime<Utc>>,
     pub(crate) last_message_at: Option<DateTime<Utc>>,
     pub(crate) received: u64,
     pub(crate) acknowledged: u64,
@@ -153,6 +199,7 @@ pub(crate) struct SourceSnapshot {
 /// What one source counts and tells.
 #[derive(Debug)]
 pub(crate) struct SourceState {
+    kind: SourceKind,
     name: String,
     clock: Clock,
     connected: Gauge,
@@ -162,6 +209,8 @@ pub(crate) struct SourceState {
     received: Counter,
     acknowledged: Counter,
     ignored: Counter,
+    unknown_accounts: Counter,
+    accounts_in_trouble: Gauge,
     unacknowledged: Gauge,
     oldest_seconds: Gauge<f64, AtomicU64>,
     now: Mutex<Now>,
@@ -170,7 +219,7 @@ pub(crate) struct SourceState {
 #[derive(Debug, Default)]
 struct Now {
     phase: Phase,
-    subscribed_since: Option<DateTime<Utc>>,
+    working_since: Option<DateTime<Utc>>,
     last_message_at: Option<DateTime<Utc>>,
     oldest: Option<Instant>,
     last_error: Option<String>,
@@ -185,12 +234,12 @@ impl SourceState {
         self.lock().phase = Phase::Connecting;
     }
 
-    pub(super) fn subscribed(&self) {
+    pub(super) fn working(&self) {
         self.connected.set(1);
         self.connections.inc();
         let mut now = self.lock();
-        now.phase = Phase::Subscribed;
-        now.subscribed_since = Some(self.clock.now());
+        now.phase = Phase::Working;
+        now.working_since = Some(self.clock.now());
     }
 
     pub(super) fn session_lost(&self) {
@@ -204,6 +253,49 @@ impl SourceState {
         self.lock().last_error = Some(error);
     }
 
+    /// A look at what is read ended well. Whether that is news.
+    pub(super) fn succeeded(&self) -> bool {
+        let news = self.lock().working_since.is_none();
+        if news {
+            self.working();
+        }
+        news
+    }
+
+    /// A look at what is read failed, this instance's own or that of another one. Whether that is news.
+    pub(super) fn look_failed(&self, error: &str, own: bool) -> bool {
+        if own {
+            self.failures.inc();
+        }
+        let news = {
+            let mut now = self.lock();
+            let same = now.phase == Phase::Waiting && now.last_error.as_deref() == Some(error);
+            now.last_error = Some(error.into());
+            !same
+        };
+        self.disconnected(Phase::Waiting);
+        news
+    }
+
+    /// Something failed that does not end the rest. Whether it is another thing than the last time.
+    pub(super) fn fault(&self, error: &str) -> bool {
+        self.failures.inc();
+        self.lock().last_error.replace(error.into()).as_deref() != Some(error)
+    }
+
+    pub(super) fn unknown_account(&self) {
+        self.unknown_accounts.inc();
+    }
+
+    pub(super) fn accounts_in_trouble(&self, accounts: usize) {
+        self.accounts_in_trouble.set(i64::try_from(accounts).unwrap_or(i64::MAX));
+    }
+
+    /// Its task has panicked.
+    pub(crate) fn defect(&self) {
+        self.failed("a defect; the log has it".into());
+    }
+
     pub(super) fn stopped(&self) {
         self.disconnected(Phase::Stopped);
     }
@@ -213,7 +305,7 @@ impl SourceState {
         self.window(0, None);
         let mut now = self.lock();
         now.phase = phase;
-        now.subscribed_since = None;
+        now.working_since = None;
     }
 
     /// Returns the time of the message.
@@ -246,9 +338,10 @@ impl SourceState {
         let oldest_unacknowledged_seconds = self.oldest_age();
         let now = self.lock();
         SourceSnapshot {
+            kind: self.kind,
             name: self.name.clone(),
             phase: now.phase,
-            subscribed_since: now.subscribed_since,
+            working_since: now.working_since,
             last_message_at: now.last_message_at,
             received: self.received.get(),
             acknowledged: self.acknowledged.get(),

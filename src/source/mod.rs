@@ -3,3 +3,32 @@
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
+pub mod panel;
+pub(crate) mod readings;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::queue::IngestQueue;
+use metrics::SourceState;
+
+/// What brings records in until it is stopped.
+pub(crate) trait Source: Send + Sync + 'static {
+    fn state(&self) -> &SourceState;
+
+    /// Runs until `soft` and everything that was received is acknowledged, or until `hard`.
+    fn run(
+        &self,
+        queue: IngestQueue,
+        soft: CancellationToken,
+        hard: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A setting of a source that cannot be used.
+#[derive(Debug, Error)]
+#[error("{key}: {problem}")]
+pub struct SourceFault {
+    pub key: &'static str,
+    pub problem: String,
+}

@@ -56,7 +56,10 @@ pub(super) async fn deltas(
             download_bytes: sample.download_bytes,
             taken_at: *taken_at,
         };
-        let (upload, download) = reading.advance(&mut session.newest);
+        let (upload, download) = match sample.from {
+            Some(place) => reading.advance_from(place, &mut session.newest),
+            None => reading.advance(&mut session.newest),
+        };
         session.upload_delta += upload;
         session.download_delta += download;
         amounts[index] = Amounts {

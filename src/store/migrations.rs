@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 25] = [
+static MIGRATIONS: [Migration; 27] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -49,6 +49,8 @@ static MIGRATIONS: [Migration; 25] = [
     migration!(23, "dashboard"),
     migration!(24, "faster_late_records"),
     migration!(25, "mqtt_waiting"),
+    migration!(26, "usage_accounts"),
+    migration!(27, "source_leases"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

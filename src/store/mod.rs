@@ -1,5 +1,6 @@
 //! The one door to PostgreSQL: every statement stands in `sql/`, every function here runs one or one transaction of them.
 
+pub mod accounts;
 pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;
@@ -43,6 +44,7 @@ pub mod sim_repair;
 pub(crate) mod sim_table;
 pub(crate) mod sim_usage;
 pub mod sims;
+pub mod source_leases;
 mod statement;
 pub mod tenants;
 mod tls;

@@ -3,12 +3,45 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_postgres::types::ToSql;
 
-use crate::domain::TenantId;
+use crate::domain::{CounterPlace, Iccid, TenantId};
 
 use super::{Statement, Store, StoreError, statement};
 
 static FIND: Statement = statement!("find_session", INT4, TEXT, FLOAT8);
 static OF_SIM: Statement = statement!("sim_sessions", INT4, TEXT, FLOAT8, TIMESTAMPTZ, TEXT, INT8);
+
+static READINGS: Statement = statement!("session_readings", INT4, TEXT_ARRAY);
+#[rustfmt::skip]
+static SEED: Statement = statement!(
+    "seed_sessions",
+    INT4, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, TIMESTAMPTZ_ARRAY, BOOL,
+);
+
+/// The newest reading of a session, for one of the SIMs that it belonged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionReading {
+    pub(crate) iccid: String,
+    pub(crate) session_id: String,
+    pub(crate) upload_bytes: i64,
+    pub(crate) download_bytes: i64,
+    pub(crate) taken_at: DateTime<Utc>,
+}
+
+impl SessionReading {
+    pub(crate) fn place(&self) -> CounterPlace {
+        CounterPlace { upload_bytes: self.upload_bytes, download_bytes: self.download_bytes }
+    }
+}
+
+/// A reading from which the next one of its session counts; it adds nothing itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeededSession {
+    pub(crate) iccid: Iccid,
+    pub(crate) session_id: String,
+    pub(crate) upload_bytes: i64,
+    pub(crate) download_bytes: i64,
+    pub(crate) taken_at: DateTime<Utc>,
+}
 
 /// A session as its readings tell it; amounts are decimal text, because sums may leave 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +106,50 @@ impl Store {
             created_at: row.get("created_at"),
             expires_at: row.get("expires_at"),
         }))
+    }
+
+    /// The newest readings of these sessions; one that moved between SIMs has one for each.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn session_readings(
+        &self,
+        tenant: TenantId,
+        session_ids: &[&str],
+    ) -> Result<Vec<SessionReading>, StoreError> {
+        let client = self.client().await?;
+        let rows = READINGS.rows(&client, self.mode, &[&tenant.0, &session_ids]).await?;
+        let readings = rows.iter().map(|row| SessionReading {
+            iccid: row.get("iccid"),
+            session_id: row.get("session_id"),
+            upload_bytes: row.get("upload_counter"),
+            download_bytes: row.get("download_counter"),
+            taken_at: row.get("last_sample_at"),
+        });
+        Ok(readings.collect())
+    }
+
+    /// Gives sessions that have no reading one from which the next one counts. With `moved`, also those whose reading is older:
+    /// in between they belonged to another SIM.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn seed_sessions(
+        &self,
+        tenant: TenantId,
+        seeds: &[SeededSession],
+        moved: bool,
+    ) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let iccids: Vec<&str> = seeds.iter().map(|seed| seed.iccid.as_str()).collect();
+        let ids: Vec<&str> = seeds.iter().map(|seed| seed.session_id.as_str()).collect();
+        let uploads: Vec<i64> = seeds.iter().map(|seed| seed.upload_bytes).collect();
+        let downloads: Vec<i64> = seeds.iter().map(|seed| seed.download_bytes).collect();
+        let taken: Vec<DateTime<Utc>> = seeds.iter().map(|seed| seed.taken_at).collect();
+        let params: [&(dyn ToSql + Sync); 7] =
+            [&tenant.0, &iccids, &ids, &uploads, &downloads, &taken, &moved];
+        SEED.execute(&client, self.mode, &params).await?;
+        Ok(())
     }
 
     /// Sessions of a SIM that belong to a tenant, the one that was read last first, after a place.

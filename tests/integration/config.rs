@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, MqttSourceConfig, load};
+use simbridge::config::{Flags, MqttSourceConfig, PanelSourceConfig, load};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -32,18 +32,27 @@ fn sample_source() -> String {
 /// Catches a key of a source that the sample does not show, or not with its default.
 #[test]
 fn the_sample_of_a_source_states_every_key_with_its_default() {
-    let stated: toml::Table = sample_source().parse().expect("it is TOML");
-    let stated = stated["source"]["mqtt"][0].as_table().expect("a block").clone();
-    let mut defaults = toml::Table::try_from(MqttSourceConfig::default()).expect("plain values");
-    for required in ["name", "url"] {
-        defaults.insert(required.into(), stated[required].clone());
+    let samples: toml::Table = sample_source().parse().expect("it is TOML");
+    let defaults = [
+        ("mqtt", toml::Table::try_from(MqttSourceConfig::default())),
+        ("panel", toml::Table::try_from(PanelSourceConfig::default())),
+    ];
+    for (kind, defaults) in defaults {
+        let stated = samples["source"][kind][0].as_table().expect("a block").clone();
+        let mut defaults = defaults.expect("plain values");
+        for required in ["name", "url"] {
+            defaults.insert(required.into(), stated[required].clone());
+        }
+        assert_eq!(stated, defaults);
     }
-    assert_eq!(stated, defaults);
 
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), sample_source()).expect("it is ours");
+    // A panel alone does not say where the usage stands.
+    let usable = sample_source().replace("\ntotal = []", "\ntotal = [\"/total\"]");
+    std::fs::write(file.path(), usable).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    assert_eq!(load(&flags, &[]).expect("it can be used").config.source.mqtt.len(), 1);
+    let loaded = load(&flags, &[]).expect("it can be used").config.source;
+    assert_eq!((loaded.mqtt.len(), loaded.panel.len()), (1, 1));
 }
 
 #[test]

@@ -57,6 +57,25 @@ async fn readings_are_stored_as_what_was_used_since_the_one_before() {
     assert_eq!(session, format!("{} 10 6 1", 150 + third + 30 + 6));
 }
 
+/// Catches a reading that was decided upon before another one was stored, and is taken for a reset of the counter.
+#[tokio::test]
+async fn a_reading_that_says_from_where_it_counts_adds_nothing_elsewhere() {
+    let (database, pipeline) = with_sim().await;
+    let from = |id, minute, download, from: i64| {
+        let place =
+            format!(r#""downloadBytes":{download},"from":{{"uploadBytes":0,"downloadBytes":{from}}}"#);
+        reading(id, minute, 0, download).replace(&format!(r#""downloadBytes":{download}"#), &place)
+    };
+    for (id, minute, download, place) in
+        [("a", 0, 100, 0), ("b", 1, 120, 100), ("c", 2, 110, 100), ("d", 3, 130, 120), ("e", 4, 9, 130)]
+    {
+        pipeline.one(ICCID, from(id, minute, download, place)).await;
+    }
+    let (records, session) = stored(&database).await;
+    assert_eq!(records, ["a 0 100 100", "b 0 20 20", "c 0 0 0", "d 0 10 10", "e 0 9 9"]);
+    assert_eq!(session, "0 139 0 9");
+}
+
 /// Catches comparing readings in the order of their ids or of arrival.
 #[tokio::test]
 async fn readings_out_of_order_in_one_batch_and_across_batches_never_count_twice() {

@@ -278,7 +278,7 @@ async fn status_tells_how_each_source_stands() {
     let body: Value = serde_json::from_str(&bridge.get("/statusz").await.1).expect("JSON");
     let source = &body["sources"][0];
     assert_eq!((&source["received"], &source["acknowledged"]), (&1.into(), &1.into()), "{source}");
-    assert!(source["lastMessageAt"].is_string() && source["subscribedSince"].is_string(), "{source}");
+    assert!(source["lastMessageAt"].is_string() && source["workingSince"].is_string(), "{source}");
 
     broker.kill().await;
     reaches(&bridge, "simbridge_source_connected", 0.0).await;

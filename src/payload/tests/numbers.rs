@@ -1,7 +1,7 @@
 //! Amounts and readings.
 
 use super::*;
-use crate::domain::CounterSample;
+use crate::domain::{CounterPlace, CounterSample};
 
 fn amounts(usage: &str) -> Amounts {
     match good(&[("usage", usage)]).usage {
@@ -112,8 +112,16 @@ fn counters(counters: &str) -> Result<CounterSample, String> {
 #[test]
 fn readings_stand_in_place_of_amounts() {
     let sample = counters(r#"{"sessionId":"s-1","uploadBytes":5,"downloadBytes":35184372088827}"#).unwrap();
-    let expected = CounterSample { session_id: "s-1".into(), upload_bytes: 5, download_bytes: (1 << 45) - 5 };
+    let expected = CounterSample {
+        session_id: "s-1".into(),
+        upload_bytes: 5,
+        download_bytes: (1 << 45) - 5,
+        from: None,
+    };
     assert_eq!(sample, expected);
+    let from =
+        r#"{"sessionId":"s","uploadBytes":5,"downloadBytes":6,"from":{"uploadBytes":3,"downloadBytes":4}}"#;
+    assert_eq!(counters(from).unwrap().from, Some(CounterPlace { upload_bytes: 3, download_bytes: 4 }));
     let both = [("counters", r#"{"sessionId":"s","uploadBytes":1,"downloadBytes":1}"#)];
     assert_eq!(faults(&both), "counters: cannot stand beside usage: give amounts or readings");
 }
@@ -126,6 +134,11 @@ fn readings_need_their_session_and_both_directions() {
         "counters.sessionId: is required; counters.uploadBytes: is required; counters.downloadBytes: is required"
     );
     assert_eq!(message("7"), "counters: must be an object");
+    let half = r#"{"sessionId":"s","uploadBytes":5,"downloadBytes":6,"from":{"uploadBytes":"3"}}"#;
+    assert_eq!(
+        message(half),
+        "counters.from.uploadBytes: must be an integer, not text; counters.from.downloadBytes: is required"
+    );
     assert_eq!(
         message(r#"{"sessionId":"","uploadBytes":-1,"downloadBytes":1.5}"#),
         "counters.sessionId: must not be empty; counters.uploadBytes: must not be negative; \

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{CounterSample, Fingerprint, Iccid, MAX_AMOUNT, RecordKey};
+use crate::domain::{CounterPlace, CounterSample, Fingerprint, Iccid, MAX_AMOUNT, RecordKey};
 
 fn usage() -> impl Strategy<Value = Usage> {
     let part = 0..=MAX_AMOUNT / 2;
@@ -13,10 +13,14 @@ fn usage() -> impl Strategy<Value = Usage> {
             Usage::Amounts(Amounts { upload_bytes, download_bytes, total_bytes, sms_count, voice_seconds })
         },
     );
-    let counters = (part.clone(), part, ".{1,100}").prop_map(|(upload_bytes, download_bytes, session_id)| {
-        let session_id = session_id.replace('\0', "-");
-        Usage::Counters(CounterSample { session_id, upload_bytes, download_bytes })
-    });
+    let place = (part.clone(), part.clone())
+        .prop_map(|(upload_bytes, download_bytes)| CounterPlace { upload_bytes, download_bytes });
+    let counters = (part.clone(), part, ".{1,100}", prop::option::of(place)).prop_map(
+        |(upload_bytes, download_bytes, session_id, from)| {
+            let session_id = session_id.replace('\0', "-");
+            Usage::Counters(CounterSample { session_id, upload_bytes, download_bytes, from })
+        },
+    );
     prop_oneof![amounts, counters]
 }
 
@@ -66,6 +70,9 @@ fn text_of(record: &UsageRecord) -> String {
             json["counters"] = serde_json::json!({
                 "sessionId": c.session_id, "uploadBytes": c.upload_bytes, "downloadBytes": c.download_bytes,
             });
+            if let Some(from) = c.from {
+                json["counters"]["from"] = serde_json::json!({ "uploadBytes": from.upload_bytes, "downloadBytes": from.download_bytes });
+            }
         }
     }
     match &record.batch_id {
@@ -89,7 +96,9 @@ fn changed(record: &UsageRecord, which: usize) -> UsageRecord {
         (7, Usage::Amounts(a)) => a.sms_count += 1,
         (_, Usage::Amounts(a)) => a.voice_seconds += 1,
         (4 | 5, Usage::Counters(c)) => c.upload_bytes += 1,
-        (6 | 7, Usage::Counters(c)) => c.download_bytes += 1,
+        (6, Usage::Counters(c)) => c.download_bytes += 1,
+        (7, Usage::Counters(CounterSample { from: Some(from), .. })) => from.upload_bytes += 1,
+        (7, Usage::Counters(c)) => c.from = Some(CounterPlace::default()),
         (_, Usage::Counters(c)) => c.session_id.push('1'),
     }
     other

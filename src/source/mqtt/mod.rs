@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -25,10 +24,12 @@ use crate::ingest::queue::{IngestQueue, Sender, Via};
 use crate::ingest::topics::UsageTopics;
 
 use super::metrics::SourceState;
+use super::{Source, SourceFault};
 use backoff::Backoff;
 
 pub use address::{Address, AddressError};
 pub use tls::TlsFiles;
+pub(super) use tls::client as tls_client;
 
 /// While a broker is away it is mentioned this often.
 const REMIND_EVERY: Duration = Duration::from_secs(300);
@@ -66,14 +67,6 @@ pub struct MqttSourceOptions {
     pub reconnect_longest: Duration,
 }
 
-/// A setting of a source that cannot be used.
-#[derive(Debug, Error)]
-#[error("{key}: {problem}")]
-pub struct SourceFault {
-    pub key: &'static str,
-    pub problem: String,
-}
-
 /// A broker that is subscribed to.
 pub struct MqttSource {
     options: MqttSourceOptions,
@@ -83,6 +76,21 @@ pub struct MqttSource {
     state: Arc<SourceState>,
     /// Since the start of the process.
     subscribed_once: AtomicBool,
+}
+
+impl Source for MqttSource {
+    fn state(&self) -> &SourceState {
+        &self.state
+    }
+
+    /// Stays subscribed until `soft` and everything that was received is acknowledged, or until `hard`.
+    async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
+        tokio::select! {
+            () = hard.cancelled() => {}
+            () = self.stay_subscribed(&queue, &soft) => {}
+        }
+        self.state.stopped();
+    }
 }
 
 impl MqttSource {
@@ -115,15 +123,6 @@ impl MqttSource {
         })
     }
 
-    /// Stays subscribed until `soft` and everything that was received is acknowledged, or until `hard`.
-    pub(crate) async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
-        tokio::select! {
-            () = hard.cancelled() => {}
-            () = self.stay_subscribed(&queue, &soft) => {}
-        }
-        self.state.stopped();
-    }
-
     async fn stay_subscribed(&self, queue: &IngestQueue, soft: &CancellationToken) {
         let mut backoff = Backoff::new(self.options.reconnect_first, self.options.reconnect_longest);
         let mut outage: Option<Outage> = None;
@@ -143,18 +142,13 @@ impl MqttSource {
         }
     }
 
-    /// Its task has panicked: it is not subscribed any more.
-    pub(crate) fn note_defect(&self) {
-        self.state.failed("a defect; the log has it".into());
-    }
-
     fn was_subscribed(&self) -> bool {
         self.subscribed_once.load(Ordering::Relaxed)
     }
 
     fn has_subscribed(&self) {
         self.subscribed_once.store(true, Ordering::Relaxed);
-        self.state.subscribed();
+        self.state.working();
     }
 }
 

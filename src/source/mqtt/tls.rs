@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::SourceFault;
+use crate::source::SourceFault;
 
 /// PEM files; an empty path is none.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct TlsFiles {
 }
 
 /// Trusts the machine's authorities and the stated one; shows a certificate if one is stated.
-pub(super) fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, SourceFault> {
+pub(in crate::source) fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, SourceFault> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
         roots.add(certificate).ok();

@@ -12,6 +12,7 @@ pub(crate) mod front;
 pub(crate) mod history;
 pub(crate) mod mqtt;
 pub(crate) mod packets;
+pub(crate) mod panel;
 pub(crate) mod mosquitto;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;

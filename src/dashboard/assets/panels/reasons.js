@@ -10,6 +10,7 @@ const REASONS = {
   not_permitted: ["Not permitted", "The sender may not send this"],
   bad_correction: ["Bad correction", "Corrects no stored record, or takes more than is there"],
   too_old: ["Too old", "Before the moment of which raw records are kept"],
+  unknown_account: ["Unknown account", "A source read an account that stands for no SIM"],
   too_many_records: ["Too many records", "More records in one payload than allowed"],
   refused_by_database: ["Refused by database", "A defect: please report it"],
 };

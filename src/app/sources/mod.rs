@@ -1,0 +1,78 @@
+//! What brings records in beside the embedded broker and HTTP: its configuration made usable, a task for each source.
+
+mod keeping;
+mod mqtt;
+mod panel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::domain::{Clock, TenantId};
+use crate::ingest::queue::IngestQueue;
+use crate::metrics::Metrics;
+use crate::source::{Source, SourceFault};
+use crate::store::Store;
+
+use super::StartError;
+use keeping::keep_running;
+
+pub(crate) use panel::by_name as panel_by_name;
+
+/// A source whose task had a defect is started again after so long.
+const AFTER_DEFECT: Duration = Duration::from_secs(5);
+
+/// What every source is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'s> {
+    pub(super) config: &'s Config,
+    pub(super) clock: Clock,
+    pub(super) store: &'s Store,
+    pub(super) metrics: &'s Metrics,
+    pub(super) queue: &'s IngestQueue,
+    /// What was received is acknowledged at the first, everything ends at the second.
+    pub(super) stops: [&'s CancellationToken; 2],
+}
+
+impl Sources<'_> {
+    /// Starts every source of the configuration, all of them or none.
+    pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
+        let (mqtt, panels) = (mqtt::prepare(self).await?, panel::prepare(self).await?);
+        self.spawn(tasks, mqtt);
+        self.spawn(tasks, panels);
+        Ok(())
+    }
+
+    fn spawn<S: Source>(self, tasks: &TaskTracker, sources: Vec<Arc<S>>) {
+        for source in sources {
+            let stops = self.stops.map(CancellationToken::clone);
+            let (queue, [soft, hard]) = (self.queue.clone(), stops.clone());
+            let defective = source.clone();
+            let run = move || {
+                let (source, queue, soft, hard) = (source.clone(), queue.clone(), soft.clone(), hard.clone());
+                async move { source.run(queue, soft, hard).await }
+            };
+            tasks.spawn(keep_running(run, move || defective.state().defect(), AFTER_DEFECT, stops));
+        }
+    }
+
+    /// The tenant in whose name a source brings records.
+    async fn tenant(self, kind: &'static str, source: &str, name: &str) -> Result<TenantId, StartError> {
+        tenant_of(self.store, kind, source, name).await
+    }
+}
+
+async fn tenant_of(
+    store: &Store,
+    kind: &'static str,
+    source: &str,
+    name: &str,
+) -> Result<TenantId, StartError> {
+    store.tenant_by_name(name).await?.ok_or_else(|| {
+        let fault = SourceFault { key: "tenant", problem: format!("there is no tenant `{name}`") };
+        StartError::Source { kind, name: source.into(), fault }
+    })
+}

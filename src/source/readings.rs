@@ -1,0 +1,330 @@
+//! Cumulative readings of sessions, from sources that meter accounts: each becomes a `counters` record of the pipeline.
+//!
+//! What a reading adds is decided where it is stored, under the session's lock (`store::counters`): readings that come twice, late
+//! or after a crash add nothing. What is decided here only keeps records out that would say nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::domain::{CounterPlace, Iccid, Rejection, RejectionCode, TenantId};
+use crate::ingest::queue::{IngestQueue, Message, QueueClosed, Receipt, RecordStatus, Sender, Via};
+use crate::store::sessions::{SeededSession, SessionReading};
+use crate::store::{Store, StoreError};
+
+/// The longest period of a record (contract §1).
+const LONGEST_PERIOD: TimeDelta = TimeDelta::days(31);
+/// Readings whose sessions are looked up by one query.
+const LOOK_UP_AT_ONCE: usize = 1_000;
+/// Characters of a session id: with the time of a reading it has to fit into a record id of 100.
+const SESSION_ID_MAX_CHARS: usize = 80;
+
+/// A session's counters as a source read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// As the source writes it.
+    pub(crate) account: String,
+    /// Made by [`session_id`].
+    pub(crate) session_id: String,
+    /// Since the session began.
+    pub(crate) upload_bytes: i64,
+    pub(crate) download_bytes: i64,
+    pub(crate) began_at: DateTime<Utc>,
+    /// When the source read the session before this; usage lies between the two.
+    pub(crate) before: Option<DateTime<Utc>>,
+    pub(crate) taken_at: DateTime<Utc>,
+    /// Serving network, where the source tells it.
+    pub(crate) mccmnc: Option<String>,
+    /// Where the session stood when the source decided what this reading means; it adds nothing where that is not so any more.
+    /// `None` leaves it to the store what a lower value means.
+    pub(crate) from: Option<CounterPlace>,
+}
+
+/// What the first reading of a session is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstReading {
+    /// All of it: the session began when the source says.
+    Counts,
+    /// Nothing: the counter has run since before simbridge looked.
+    IsTheBase,
+}
+
+/// Why readings were not delivered. Both are for trying again with newer readings: counters lose nothing by it.
+#[derive(Debug, Error)]
+pub(crate) enum DeliveryError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("simbridge is stopping")]
+    Stopped,
+}
+
+impl From<QueueClosed> for DeliveryError {
+    fn from(_: QueueClosed) -> Self {
+        Self::Stopped
+    }
+}
+
+/// What became of one reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Committed.
+    Stored,
+    /// Nothing was used since the reading before, or a newer one was stored already.
+    Nothing,
+    /// The first one of its session, from which the next ones count.
+    Base,
+    /// In the quarantine, with the reason.
+    Parked(Rejection),
+    /// The account stands for no SIM.
+    UnknownAccount,
+}
+
+/// Brings the readings of one source into the pipeline.
+pub(crate) struct Readings {
+    store: Store,
+    queue: IngestQueue,
+    sender: Arc<Sender>,
+    first: FirstReading,
+}
+
+impl Readings {
+    /// For the source of this name, in a tenant's name.
+    pub(crate) fn new(
+        store: Store,
+        queue: IngestQueue,
+        tenant: TenantId,
+        source: &str,
+        first: FirstReading,
+    ) -> Self {
+        let name = source.to_owned();
+        let sender = Sender { tenant, may_correct: false, iccid: None, via: Via::Source, name };
+        Self { store, queue, sender: Arc::new(sender), first }
+    }
+
+    /// Waits until every reading is committed or needs no record. One outcome for each, in their order.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; some of the readings may have been stored.
+    pub(crate) async fn deliver(
+        &self,
+        readings: &[Reading],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Outcome>, DeliveryError> {
+        let mut outcomes = Vec::with_capacity(readings.len());
+        for some in readings.chunks(LOOK_UP_AT_ONCE) {
+            outcomes.extend(self.deliver_some(some, now).await?);
+        }
+        Ok(outcomes)
+    }
+
+    /// The newest readings of sessions that have one, by their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn newest(
+        &self,
+        session_ids: &[&str],
+    ) -> Result<HashMap<String, SessionReading>, StoreError> {
+        let mut newest: HashMap<String, SessionReading> = HashMap::new();
+        for some in session_ids.chunks(LOOK_UP_AT_ONCE) {
+            for reading in self.store.session_readings(self.sender.tenant, some).await? {
+                match newest.get(&reading.session_id) {
+                    Some(held) if held.taken_at >= reading.taken_at => {}
+                    _ => drop(newest.insert(reading.session_id.clone(), reading)),
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    async fn deliver_some(
+        &self,
+        readings: &[Reading],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Outcome>, DeliveryError> {
+        let tenant = self.sender.tenant;
+        let accounts: Vec<&str> = readings.iter().map(|reading| reading.account.as_str()).collect();
+        let sims = self.store.resolve_accounts(tenant, &self.sender.name, &accounts).await?;
+        let ids: Vec<&str> = readings.iter().map(|reading| reading.session_id.as_str()).collect();
+        let mut known: HashMap<String, Vec<SessionReading>> = HashMap::new();
+        for reading in self.store.session_readings(tenant, &ids).await? {
+            known.entry(reading.session_id.clone()).or_default().push(reading);
+        }
+        let mut outcomes = vec![Outcome::Nothing; readings.len()];
+        let (mut bases, mut moved, mut due) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, reading) in readings.iter().enumerate() {
+            let Some(iccid) = sims.get(&reading.account) else {
+                outcomes[index] = Outcome::UnknownAccount;
+                continue;
+            };
+            let held = known.get(&reading.session_id).map_or(&[][..], Vec::as_slice);
+            match step(reading, iccid, held, self.first) {
+                Step::Nothing => {}
+                Step::Base(seed) => {
+                    bases.push(seed);
+                    outcomes[index] = Outcome::Base;
+                }
+                Step::Count { from, seed } => {
+                    moved.extend(seed);
+                    due.push((index, iccid, from));
+                }
+            }
+        }
+        for (seeds, moved) in [(bases, false), (moved, true)] {
+            if !seeds.is_empty() {
+                self.store.seed_sessions(tenant, &seeds, moved).await?;
+            }
+        }
+        let mut waiting = Vec::with_capacity(due.len());
+        for (index, iccid, from) in due {
+            let (message, receipt) = self.message(&readings[index], Some(iccid), from, now);
+            self.queue.send(message).await?;
+            waiting.push((index, receipt));
+        }
+        for (index, receipt) in waiting {
+            outcomes[index] = outcome(receipt.await.map_err(|_| DeliveryError::Stopped)?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Parks a reading whose account stands for no SIM, so that it is seen and can be mended: with an `iccid` in it, it counts.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Stopped`].
+    pub(crate) async fn park_unknown(
+        &self,
+        reading: &Reading,
+        now: DateTime<Utc>,
+    ) -> Result<(), DeliveryError> {
+        let (message, receipt) = self.message(reading, None, period_start(reading, None), now);
+        let reason = format!(
+            "the account `{}` stands for no SIM; say which with `simbridge accounts set`",
+            reading.account
+        );
+        let rejection = Rejection::new(RejectionCode::UnknownAccount, "account", reason);
+        self.queue.send_refused(message, rejection).await?;
+        receipt.await.map(drop).map_err(|_| DeliveryError::Stopped)
+    }
+
+    fn message(
+        &self,
+        reading: &Reading,
+        iccid: Option<&Iccid>,
+        from: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> (Message, oneshot::Receiver<Receipt>) {
+        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let mut record = json!({
+            "recordId": format!("{}@{}", reading.session_id, reading.taken_at.timestamp_millis()),
+            "periodStart": time(from),
+            "periodEnd": time(reading.taken_at),
+            "source": self.sender.name,
+            "account": reading.account,
+            "counters": {
+                "sessionId": reading.session_id,
+                "uploadBytes": reading.upload_bytes,
+                "downloadBytes": reading.download_bytes,
+            },
+        });
+        if let Some(from) = reading.from {
+            record["counters"]["from"] =
+                json!({"uploadBytes": from.upload_bytes, "downloadBytes": from.download_bytes});
+        }
+        if let Some(iccid) = iccid {
+            record["iccid"] = iccid.as_str().into();
+        }
+        if let Some(mccmnc) = &reading.mccmnc {
+            record["mccmnc"] = mccmnc.as_str().into();
+        }
+        let (told, receipt) = oneshot::channel();
+        let message = Message {
+            sender: self.sender.clone(),
+            topic: reading.account.clone(),
+            topic_iccid: None,
+            payload: Bytes::from(record.to_string()),
+            received_at: now,
+            // Whoever waited may be gone; the record is stored all the same.
+            acknowledge: Some(Box::new(move |receipt| drop(told.send(receipt)))),
+        };
+        (message, receipt)
+    }
+}
+
+/// What a reading needs, given what is stored of its session.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Base(SeededSession),
+    /// A record from a moment on, after a place to count from where the session moved to this SIM.
+    Count {
+        from: DateTime<Utc>,
+        seed: Option<SeededSession>,
+    },
+}
+
+fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstReading) -> Step {
+    let seed = |upload_bytes, download_bytes, taken_at| SeededSession {
+        iccid: iccid.clone(),
+        session_id: reading.session_id.clone(),
+        upload_bytes,
+        download_bytes,
+        taken_at,
+    };
+    match held.iter().max_by_key(|held| held.taken_at) {
+        None if first == FirstReading::IsTheBase => {
+            Step::Base(seed(reading.upload_bytes, reading.download_bytes, reading.taken_at))
+        }
+        None => Step::Count { from: period_start(reading, None), seed: None },
+        Some(newest) if reading.taken_at <= newest.taken_at => Step::Nothing,
+        Some(newest) if reading.from.is_some_and(|from| from != newest.place()) => Step::Nothing,
+        Some(newest)
+            if (reading.upload_bytes, reading.download_bytes)
+                == (newest.upload_bytes, newest.download_bytes) =>
+        {
+            Step::Nothing
+        }
+        Some(newest) => Step::Count {
+            from: period_start(reading, Some(newest.taken_at)),
+            // The account stood for another SIM until now: what was read before is that one's.
+            seed: (newest.iccid != iccid.as_str())
+                .then(|| seed(newest.upload_bytes, newest.download_bytes, newest.taken_at)),
+        },
+    }
+}
+
+/// From when on the usage of a reading lies: the last look at the session, as far as is known, and not further back than a
+/// record may reach.
+fn period_start(reading: &Reading, stored: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let looked = reading.before.max(stored).unwrap_or(reading.began_at);
+    looked.clamp(reading.taken_at - LONGEST_PERIOD, reading.taken_at)
+}
+
+fn outcome(receipt: Receipt) -> Outcome {
+    match receipt.records.into_iter().next().map(|record| record.status) {
+        Some(RecordStatus::Parked(rejection)) => Outcome::Parked(rejection),
+        Some(RecordStatus::Stored { .. }) => Outcome::Stored,
+        Some(RecordStatus::Duplicate { .. }) | None => Outcome::Nothing,
+    }
+}
+
+/// The id of a session, the same whenever it is read: its source, account, and what tells it from the account's others. Long
+/// ones are told by their SHA-256.
+pub(crate) fn session_id(source: &str, account: &str, which: &str) -> String {
+    let plain = format!("{source}:{account}:{which}");
+    if plain.chars().count() <= SESSION_ID_MAX_CHARS && !plain.contains(char::is_control) {
+        return plain;
+    }
+    let digest = Sha256::digest(&plain);
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{source}:{hex}")
+}
+
+#[cfg(test)]
+#[path = "readings_tests.rs"]
+mod tests;
