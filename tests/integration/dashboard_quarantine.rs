@@ -29,10 +29,10 @@ async fn what_somebody_edits_stays_while_others_are_parked() {
     // Half an edit: characters are selected, and the page is scrolled.
     let edited = "(() => { const area = document.querySelector('[data-testid=payload]'); area.focus(); area.setRangeText('half', 3, 4); \
         area.dispatchEvent(new Event('input', {bubbles: true})); area.setSelectionRange(2, 9); window.scrollTo(0, 120); \
-        window.worked = area; return true; })()";
+        window.worked = area; window.row = document.querySelector('[data-record=parked-9]'); return true; })()";
     browser.value(edited).await;
     let work = "[document.activeElement === window.worked, window.worked.isConnected, window.worked.value, \
-        window.worked.selectionStart, window.worked.selectionEnd, window.scrollY]";
+        window.worked.selectionStart, window.worked.selectionEnd, window.scrollY, window.row.isConnected]";
     let worked = browser.value(work).await;
     assert_eq!(worked[5], json!(120), "{worked}");
 
@@ -46,6 +46,10 @@ async fn what_somebody_edits_stays_while_others_are_parked() {
         .run("UPDATE quarantine SET state = 'discarded', resolved_at = now() WHERE record_id = 'parked-2'")
         .await;
     browser.wait_for(FRESH, &json!("3")).await;
+    // What a renewal asked for has had its effect when the one after the next one came.
+    let renewals = "performance.getEntriesByType('resource').filter(({name}) => name.includes('/api/v1/quarantine?')).length";
+    let seen = browser.value(renewals).await;
+    browser.wait(&format!("{renewals} > {seen} + 1")).await;
     assert_eq!(browser.value(work).await, worked);
     assert_eq!(browser.value(LISTED).await, before, "what is read stays where it is");
     let counts = "[...document.querySelectorAll('[data-testid=filter-reason] button')].map(({dataset}) => [dataset.reason, dataset.count])";
@@ -65,7 +69,8 @@ async fn what_somebody_edits_stays_while_others_are_parked() {
     browser.wait_for(LISTED, &json!(after)).await;
     browser.wait_for(FRESH, &json!("0")).await;
     browser.wait_for("document.activeElement.dataset.record", &json!("new-c-0")).await;
-    assert_eq!(browser.value("window.worked.value").await, worked[2], "the edit stays");
+    let edit = browser.value("[window.worked.isConnected, window.worked.value]").await;
+    assert_eq!(edit, json!([true, worked[2]]), "the edit stays");
     assert_eq!(browser.console().await, [""; 0]);
     browser.close().await;
     api.close().await;
