@@ -3,7 +3,7 @@
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
-pub(crate) mod readings;
+pub mod readings;
 
 use thiserror::Error;
 

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod accounts;
 mod alerts;
 mod alerts_api;
 mod alerts_delivery;
@@ -63,6 +64,7 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod quarantine_api;
+mod readings;
 mod reconcile;
 mod retained_messages;
 mod retention;
