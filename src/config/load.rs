@@ -202,7 +202,9 @@ impl Merged {
             return Err(ConfigError::BadValue { key: key.into(), origin: origin_of(key), problem });
         }
         if let Some((key, problem)) = config.source.fault() {
-            return Err(ConfigError::BadValue { origin: origin_of("source.mqtt"), key, problem });
+            // As above: `source.mqtt[1].url` was set with the list.
+            let list = key.split('[').next().unwrap_or_default().to_owned();
+            return Err(ConfigError::BadValue { origin: origin_of(&list), key, problem });
         }
         if let Err(problem) = config.mqtt.validate() {
             // The message begins with the key, as in "mqtt.listen: …".

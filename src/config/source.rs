@@ -1,9 +1,12 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::topics::UsageTopics;
 use crate::source::mqtt::Address;
+
+use super::source_openvpn::OpenVpnSourceConfig;
 
 /// What brings records in beside the embedded broker and HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -13,11 +16,13 @@ pub struct SourceConfig {
     pub slot: u16,
     /// Brokers of others.
     pub mqtt: Vec<MqttSourceConfig>,
+    /// OpenVPN servers.
+    pub openvpn: Vec<OpenVpnSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new() }
+        Self { slot: 1, mqtt: Vec::new(), openvpn: Vec::new() }
     }
 }
 
@@ -102,12 +107,17 @@ impl Default for MqttSourceConfig {
 impl SourceConfig {
     /// The first setting that cannot work: its key, and what would.
     pub(super) fn fault(&self) -> Option<(String, String)> {
+        if let Some(fault) = self.name_fault() {
+            return Some(fault);
+        }
+        for (n, source) in self.openvpn.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.openvpn[{n}].{key}"), problem));
+            }
+        }
         for (n, source) in self.mqtt.iter().enumerate() {
             if let Some((key, problem)) = source.fault() {
                 return Some((format!("source.mqtt[{n}].{key}"), problem));
-            }
-            if self.mqtt[..n].iter().any(|other| other.name == source.name) {
-                return Some((format!("source.mqtt[{n}].name"), format!("`{}` stands twice", source.name)));
             }
             let same_client = |other: &&MqttSourceConfig| {
                 other.url == source.url && self.client_id(other) == self.client_id(source)
@@ -120,9 +130,32 @@ impl SourceConfig {
         None
     }
 
+    /// Sources are known by their names alone, in metrics and with accounts, so all kinds share them.
+    fn name_fault(&self) -> Option<(String, String)> {
+        let mut taken = HashSet::new();
+        for (kind, n, name) in self.places() {
+            let key = || format!("source.{kind}[{n}].name");
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
+                return Some((key(), "must be 1 to 40 letters, digits, - or _".into()));
+            }
+            if !taken.insert(name) {
+                return Some((key(), format!("`{name}` stands twice")));
+            }
+        }
+        None
+    }
+
+    /// Kind, number and name of each source.
+    fn places(&self) -> impl Iterator<Item = (&'static str, usize, &str)> {
+        let mqtt = self.mqtt.iter().map(|source| source.name.as_str()).enumerate();
+        let openvpn = self.openvpn.iter().map(|source| source.name.as_str()).enumerate();
+        mqtt.map(|(n, name)| ("mqtt", n, name)).chain(openvpn.map(|(n, name)| ("openvpn", n, name)))
+    }
+
     /// Names of all sources.
     pub fn names(&self) -> Vec<&str> {
-        self.mqtt.iter().map(|source| source.name.as_str()).collect()
+        self.places().map(|(_, _, name)| name).collect()
     }
 
     /// The client id by which the broker knows the session of `source` and of this instance.
@@ -136,10 +169,6 @@ impl SourceConfig {
 
 impl MqttSourceConfig {
     fn fault(&self) -> Option<(&'static str, String)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || self.name.len() > 40 || !self.name.chars().all(plain) {
-            return Some(("name", "must be 1 to 40 letters, digits, - or _".into()));
-        }
         if let Err(fault) = Address::parse(&self.url) {
             return Some(("url", fault.to_string()));
         }
@@ -185,7 +214,9 @@ mod tests {
     }
 
     fn fault(mqtt: Vec<MqttSourceConfig>) -> Option<String> {
-        SourceConfig { slot: 2, mqtt }.fault().map(|(key, problem)| format!("{key} {problem}"))
+        SourceConfig { slot: 2, mqtt, ..SourceConfig::default() }
+            .fault()
+            .map(|(key, problem)| format!("{key} {problem}"))
     }
 
     #[test]
@@ -207,6 +238,29 @@ mod tests {
         assert!(at(vec![backoff]).starts_with("source.mqtt[0].reconnect_longest_ms "));
     }
 
+    /// Catches names that are compared within one kind only.
+    #[test]
+    fn a_name_is_one_of_all_kinds() {
+        let vpn = |name: &str| OpenVpnSourceConfig {
+            name: name.into(),
+            status_file: "/run/openvpn/status".into(),
+            ..OpenVpnSourceConfig::default()
+        };
+        let mut config = SourceConfig {
+            mqtt: vec![source("plant", "mqtt://broker")],
+            openvpn: vec![vpn("hq"), vpn("depot")],
+            ..SourceConfig::default()
+        };
+        assert_eq!((config.fault(), config.names()), (None, vec!["plant", "hq", "depot"]));
+        config.openvpn[1].name = "plant".into();
+        let fault = config.fault().expect("a fault");
+        assert_eq!(fault, ("source.openvpn[1].name".into(), "`plant` stands twice".into()));
+        config.openvpn[1].name = "a b".into();
+        assert_eq!(config.fault().expect("a fault").0, "source.openvpn[1].name");
+        config.openvpn[1] = OpenVpnSourceConfig { timeout_seconds: 0, ..vpn("depot") };
+        assert_eq!(config.fault().expect("a fault").0, "source.openvpn[1].timeout_seconds");
+    }
+
     #[test]
     fn two_sources_of_a_broker_must_not_share_a_client_id() {
         let named =
@@ -214,7 +268,7 @@ mod tests {
         assert!(
             fault(vec![named("a"), named("b")]).expect("a fault").starts_with("source.mqtt[1].client_id")
         );
-        let config = SourceConfig { slot: 2, mqtt: Vec::new() };
+        let config = SourceConfig { slot: 2, ..SourceConfig::default() };
         assert_eq!(config.client_id(&source("a", "mqtt://broker")), "simbridge-a-2");
     }
 }

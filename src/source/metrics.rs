@@ -28,6 +28,9 @@ pub struct SourceMetrics {
     received: Family<SourceLabel, Counter>,
     acknowledged: Family<SourceLabel, Counter>,
     ignored: Family<SourceLabel, Counter>,
+    incomplete: Family<SourceLabel, Counter>,
+    refused: Family<SourceLabel, Counter>,
+    unknown_accounts: Family<SourceLabel, Counter>,
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
     sources: Mutex<Vec<Arc<SourceState>>>,
@@ -52,16 +55,35 @@ impl SourceMetrics {
             "Times that the broker did not know the session any more",
             self.sessions_lost.clone(),
         );
-        registry.register("messages_received", "Messages that the broker delivered", self.received.clone());
+        registry.register(
+            "messages_received",
+            "Messages that the broker delivered, or readings of sessions",
+            self.received.clone(),
+        );
         registry.register(
             "messages_acknowledged",
-            "Messages acknowledged after COMMIT",
+            "Messages acknowledged, or readings done with, after COMMIT",
             self.acknowledged.clone(),
         );
         registry.register(
             "messages_ignored",
             "Messages acknowledged without being stored, on topics that no pattern names",
             self.ignored.clone(),
+        );
+        registry.register(
+            "incomplete_reads",
+            "Looks that found what is read half-written; they are repeated at once",
+            self.incomplete.clone(),
+        );
+        registry.register(
+            "clients_refused",
+            "Clients that a look could not count; the log says why",
+            self.refused.clone(),
+        );
+        registry.register(
+            "unknown_account_readings",
+            "Readings of accounts that stand for no SIM",
+            self.unknown_accounts.clone(),
         );
         registry.register(
             "unacknowledged_messages",
@@ -89,6 +111,9 @@ impl SourceMetrics {
             received: self.received.get_or_create(&label).clone(),
             acknowledged: self.acknowledged.get_or_create(&label).clone(),
             ignored: self.ignored.get_or_create(&label).clone(),
+            incomplete: self.incomplete.get_or_create(&label).clone(),
+            refused: self.refused.get_or_create(&label).clone(),
+            unknown_accounts: self.unknown_accounts.get_or_create(&label).clone(),
             unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
             oldest_seconds: self.oldest_seconds.get_or_create(&label).clone(),
             now: Mutex::default(),
@@ -118,12 +143,14 @@ impl SourceMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Mqtt,
+    OpenVpn,
 }
 
 impl SourceKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::OpenVpn => "openvpn",
         }
     }
 
@@ -131,6 +158,7 @@ impl SourceKind {
     pub(crate) fn working(self) -> &'static str {
         match self {
             Self::Mqtt => "subscribed",
+            Self::OpenVpn => "reading",
         }
     }
 }
@@ -192,6 +220,9 @@ pub(crate) struct SourceState {
     received: Counter,
     acknowledged: Counter,
     ignored: Counter,
+    incomplete: Counter,
+    refused: Counter,
+    unknown_accounts: Counter,
     unacknowledged: Gauge,
     oldest_seconds: Gauge<f64, AtomicU64>,
     now: Mutex<Now>,
@@ -260,6 +291,19 @@ impl SourceState {
 
     pub(super) fn ignored(&self) {
         self.ignored.inc();
+    }
+
+    /// What was read was half-written.
+    pub(super) fn incomplete(&self) {
+        self.incomplete.inc();
+    }
+
+    pub(super) fn refused(&self, clients: u64) {
+        self.refused.inc_by(clients);
+    }
+
+    pub(super) fn unknown_account(&self) {
+        self.unknown_accounts.inc();
     }
 
     /// What is unacknowledged now.

@@ -3,6 +3,7 @@
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
+pub mod openvpn;
 pub mod readings;
 
 use thiserror::Error;

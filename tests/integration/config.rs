@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, MqttSourceConfig, load};
+use simbridge::config::{Flags, MqttSourceConfig, OpenVpnSourceConfig, load};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -23,7 +23,7 @@ fn the_sample_file_states_every_key_with_its_default() {
     }
 }
 
-/// The block that stands commented out, as a configuration.
+/// The blocks that stand commented out, as a configuration.
 fn sample_source() -> String {
     let text = std::fs::read_to_string(sample()).expect("the sample file can be read");
     text.lines().filter_map(|line| line.strip_prefix("#> ")).map(|line| format!("{line}\n")).collect()
@@ -32,18 +32,25 @@ fn sample_source() -> String {
 /// Catches a key of a source that the sample does not show, or not with its default.
 #[test]
 fn the_sample_of_a_source_states_every_key_with_its_default() {
-    let stated: toml::Table = sample_source().parse().expect("it is TOML");
-    let stated = stated["source"]["mqtt"][0].as_table().expect("a block").clone();
-    let mut defaults = toml::Table::try_from(MqttSourceConfig::default()).expect("plain values");
-    for required in ["name", "url"] {
-        defaults.insert(required.into(), stated[required].clone());
+    let sample: toml::Table = sample_source().parse().expect("it is TOML");
+    let defaults = [
+        ("mqtt", toml::Table::try_from(MqttSourceConfig::default()), ["name", "url"]),
+        ("openvpn", toml::Table::try_from(OpenVpnSourceConfig::default()), ["name", "status_file"]),
+    ];
+    for (kind, defaults, required) in defaults {
+        let stated = sample["source"][kind][0].as_table().expect("a block").clone();
+        let mut defaults = defaults.expect("plain values");
+        for required in required {
+            defaults.insert(required.into(), stated[required].clone());
+        }
+        assert_eq!(stated, defaults);
     }
-    assert_eq!(stated, defaults);
 
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), sample_source()).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    assert_eq!(load(&flags, &[]).expect("it can be used").config.source.mqtt.len(), 1);
+    let sources = load(&flags, &[]).expect("they can be used").config.source;
+    assert_eq!((sources.mqtt.len(), sources.openvpn.len()), (1, 1));
 }
 
 #[test]

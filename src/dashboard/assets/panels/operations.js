@@ -1,4 +1,4 @@
-// Brokers of others, and the checks of every total.
+// What brings records in beside the embedded broker and HTTP, and the checks of every total.
 
 import { fill, h, text } from "../dom.js";
 import { createPanel } from "../panel.js";
@@ -6,6 +6,7 @@ import { createTable } from "../table.js";
 
 const STATES = {
   subscribed: ["badge-good", "Subscribed"],
+  reading: ["badge-good", "Reading"],
   connecting: ["badge-warn", "Connecting"],
   waiting: ["badge-bad", "Waiting to try again"],
 };
@@ -25,14 +26,14 @@ const INVARIANTS = {
 };
 
 export function createSources(format) {
-  const panel = createPanel({ name: "sources", title: "Brokers of others", shape: "table", size: "auto" });
+  const panel = createPanel({ name: "sources", title: "Other sources", shape: "table", size: "auto" });
   panel.element.setAttribute("aria-busy", "false");
-  const table = createTable({ name: "sources", title: "Brokers of others", pageSize: 20, columns: columns(format) });
+  const table = createTable({ name: "sources", title: "Other sources", pageSize: 20, columns: columns(format) });
   return {
     element: panel.element,
     update(sources) {
       if (sources.length === 0) {
-        return panel.empty("No other broker is configured", "Records come over the embedded broker and HTTP. Add [[source.mqtt]] to subscribe elsewhere too.");
+        return panel.empty("No other source is configured", "Records come over the embedded broker and HTTP. Brokers of others and VPN servers are [[source.…]] in the configuration.");
       }
       panel.show(table.element);
       table.update(sources);
@@ -51,7 +52,7 @@ function columns(format) {
       cell: (row) => {
         const [kind, words] = STATES[row.state] ?? ["", row.state];
         const badge = h("span", { class: `badge ${kind}` }, words);
-        return row.lastError && row.state !== "subscribed" ? [badge, h("span", { class: "source-error" }, row.lastError)] : badge;
+        return row.lastError && kind !== "badge-good" ? [badge, h("span", { class: "source-error" }, row.lastError)] : badge;
       },
     },
     { key: "received", title: "Received", numeric: true, value: (row) => row.received, cell: (row) => format.number(row.received) },
