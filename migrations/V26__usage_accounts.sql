@@ -16,4 +16,4 @@ COMMENT ON COLUMN usage_accounts.iccid IS 'Need not be provisioned yet, like tha
 CREATE INDEX provisioned_sims_imsi ON provisioned_sims (tenant_id, imsi);
 CREATE INDEX provisioned_sims_msisdn ON provisioned_sims (tenant_id, ltrim(msisdn, '+'));
 
-INSERT INTO database_grants (kind, privileges, names) VALUES ('serve', 'SELECT', ARRAY['usage_accounts']);
+INSERT INTO database_grants (kind, privileges, names) VALUES ('serve', 'SELECT, INSERT, UPDATE, DELETE', ARRAY['usage_accounts']);

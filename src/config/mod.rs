@@ -9,6 +9,7 @@ pub mod mqtt;
 mod sections;
 mod show;
 mod source;
+mod source_openvpn;
 mod source_panel;
 pub mod transport;
 
@@ -18,5 +19,6 @@ pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
 pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};
 pub use source::{MqttSourceConfig, SourceConfig};
+pub use source_openvpn::OpenVpnSourceConfig;
 pub use source_panel::PanelSourceConfig;
 pub(crate) use source_panel::header_name;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ingest::topics::UsageTopics;
 use crate::source::mqtt::Address;
 
+use super::source_openvpn::OpenVpnSourceConfig;
 use super::source_panel::PanelSourceConfig;
 
 /// What brings records in beside the embedded broker and HTTP.
@@ -15,13 +16,15 @@ pub struct SourceConfig {
     pub slot: u16,
     /// Brokers of others.
     pub mqtt: Vec<MqttSourceConfig>,
+    /// OpenVPN servers.
+    pub openvpn: Vec<OpenVpnSourceConfig>,
     /// Panels that tell usage over HTTP.
     pub panel: Vec<PanelSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new(), panel: Vec::new() }
+        Self { slot: 1, mqtt: Vec::new(), openvpn: Vec::new(), panel: Vec::new() }
     }
 }
 
@@ -109,6 +112,11 @@ impl SourceConfig {
         if let Some(fault) = self.fault_of_names() {
             return Some(fault);
         }
+        for (n, source) in self.openvpn.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.openvpn[{n}].{key}"), problem));
+            }
+        }
         for (n, source) in self.panel.iter().enumerate() {
             if let Some((key, problem)) = source.fault() {
                 return Some((format!("source.panel[{n}].{key}"), problem));
@@ -149,8 +157,9 @@ impl SourceConfig {
     /// Kind, place in its list and name of every source.
     fn named(&self) -> Vec<(&'static str, usize, &str)> {
         let mqtt = self.mqtt.iter().enumerate().map(|(n, source)| ("mqtt", n, source.name.as_str()));
+        let openvpn = self.openvpn.iter().enumerate().map(|(n, source)| ("openvpn", n, source.name.as_str()));
         let panel = self.panel.iter().enumerate().map(|(n, source)| ("panel", n, source.name.as_str()));
-        mqtt.chain(panel).collect()
+        mqtt.chain(openvpn).chain(panel).collect()
     }
 
     /// Names of all sources.
@@ -214,7 +223,7 @@ mod tests {
     }
 
     fn fault(mqtt: Vec<MqttSourceConfig>) -> Option<String> {
-        SourceConfig { slot: 2, mqtt, panel: Vec::new() }
+        SourceConfig { slot: 2, mqtt, ..SourceConfig::default() }
             .fault()
             .map(|(key, problem)| format!("{key} {problem}"))
     }
@@ -240,6 +249,29 @@ mod tests {
         assert_eq!(at(vec![window]), "source.mqtt[0].in_flight must be from 1 to 65535");
         let backoff = MqttSourceConfig { reconnect_first_ms: 60_000, ..good() };
         assert!(at(vec![backoff]).starts_with("source.mqtt[0].reconnect_longest_ms "));
+    }
+
+    /// Catches names that are compared within one kind only.
+    #[test]
+    fn a_name_is_one_of_all_kinds() {
+        let vpn = |name: &str| OpenVpnSourceConfig {
+            name: name.into(),
+            status_file: "/run/openvpn/status".into(),
+            ..OpenVpnSourceConfig::default()
+        };
+        let mut config = SourceConfig {
+            mqtt: vec![source("plant", "mqtt://broker")],
+            openvpn: vec![vpn("hq"), vpn("depot")],
+            ..SourceConfig::default()
+        };
+        assert_eq!((config.fault(), config.names()), (None, vec!["plant", "hq", "depot"]));
+        config.openvpn[1].name = "plant".into();
+        let fault = config.fault().expect("a fault");
+        assert_eq!(fault, ("source.openvpn[1].name".into(), "`plant` stands twice".into()));
+        config.openvpn[1].name = "a b".into();
+        assert_eq!(config.fault().expect("a fault").0, "source.openvpn[1].name");
+        config.openvpn[1] = OpenVpnSourceConfig { timeout_seconds: 0, ..vpn("depot") };
+        assert_eq!(config.fault().expect("a fault").0, "source.openvpn[1].timeout_seconds");
     }
 
     #[test]

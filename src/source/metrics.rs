@@ -28,6 +28,8 @@ pub struct SourceMetrics {
     received: Family<SourceLabel, Counter>,
     acknowledged: Family<SourceLabel, Counter>,
     ignored: Family<SourceLabel, Counter>,
+    incomplete: Family<SourceLabel, Counter>,
+    refused: Family<SourceLabel, Counter>,
     unknown_accounts: Family<SourceLabel, Counter>,
     accounts_in_trouble: Family<SourceLabel, Gauge>,
     unacknowledged: Family<SourceLabel, Gauge>,
@@ -54,16 +56,30 @@ impl SourceMetrics {
             "Times that the broker did not know the session any more",
             self.sessions_lost.clone(),
         );
-        registry.register("messages_received", "Messages that the broker delivered", self.received.clone());
+        registry.register(
+            "messages_received",
+            "Messages that the broker delivered, or readings of sessions",
+            self.received.clone(),
+        );
         registry.register(
             "messages_acknowledged",
-            "Messages acknowledged after COMMIT",
+            "Messages acknowledged, or readings done with, after COMMIT",
             self.acknowledged.clone(),
         );
         registry.register(
             "messages_ignored",
             "Messages acknowledged without being stored, on topics that no pattern names",
             self.ignored.clone(),
+        );
+        registry.register(
+            "incomplete_reads",
+            "Looks that found what is read half-written; they are repeated at once",
+            self.incomplete.clone(),
+        );
+        registry.register(
+            "clients_refused",
+            "Clients that a look could not count; the log says why",
+            self.refused.clone(),
         );
         registry.register(
             "unknown_accounts",
@@ -101,6 +117,8 @@ impl SourceMetrics {
             received: self.received.get_or_create(&label).clone(),
             acknowledged: self.acknowledged.get_or_create(&label).clone(),
             ignored: self.ignored.get_or_create(&label).clone(),
+            incomplete: self.incomplete.get_or_create(&label).clone(),
+            refused: self.refused.get_or_create(&label).clone(),
             unknown_accounts: self.unknown_accounts.get_or_create(&label).clone(),
             accounts_in_trouble: self.accounts_in_trouble.get_or_create(&label).clone(),
             unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
@@ -132,6 +150,7 @@ impl SourceMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Mqtt,
+    OpenVpn,
     Panel,
 }
 
@@ -139,6 +158,7 @@ impl SourceKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::OpenVpn => "openvpn",
             Self::Panel => "panel",
         }
     }
@@ -147,6 +167,7 @@ impl SourceKind {
     pub(crate) fn working(self) -> &'static str {
         match self {
             Self::Mqtt => "subscribed",
+            Self::OpenVpn => "reading",
             Self::Panel => "reading",
         }
     }
@@ -209,6 +230,8 @@ pub(crate) struct SourceState {
     received: Counter,
     acknowledged: Counter,
     ignored: Counter,
+    incomplete: Counter,
+    refused: Counter,
     unknown_accounts: Counter,
     accounts_in_trouble: Gauge,
     unacknowledged: Gauge,
@@ -322,6 +345,15 @@ impl SourceState {
 
     pub(super) fn ignored(&self) {
         self.ignored.inc();
+    }
+
+    /// What was read was half-written.
+    pub(super) fn incomplete(&self) {
+        self.incomplete.inc();
+    }
+
+    pub(super) fn refused(&self, clients: u64) {
+        self.refused.inc_by(clients);
     }
 
     /// What is unacknowledged now.

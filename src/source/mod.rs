@@ -3,8 +3,9 @@
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
+pub mod openvpn;
 pub mod panel;
-pub(crate) mod readings;
+pub mod readings;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;

@@ -22,33 +22,33 @@ use crate::store::{Store, StoreError};
 const LONGEST_PERIOD: TimeDelta = TimeDelta::days(31);
 /// Readings whose sessions are looked up by one query.
 const LOOK_UP_AT_ONCE: usize = 1_000;
-/// Characters of a session id: with the time of a reading it has to fit into a record id of 100.
-const SESSION_ID_MAX_CHARS: usize = 80;
+/// Characters of a session id: with the time of a reading and its digest it has to fit into a record id of 100.
+const SESSION_ID_MAX_CHARS: usize = 75;
 
 /// A session's counters as a source read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// As the source writes it.
-    pub(crate) account: String,
+    pub account: String,
     /// Made by [`session_id`].
-    pub(crate) session_id: String,
+    pub session_id: String,
     /// Since the session began.
-    pub(crate) upload_bytes: i64,
-    pub(crate) download_bytes: i64,
-    pub(crate) began_at: DateTime<Utc>,
+    pub upload_bytes: i64,
+    pub download_bytes: i64,
+    pub began_at: DateTime<Utc>,
     /// When the source read the session before this; usage lies between the two.
-    pub(crate) before: Option<DateTime<Utc>>,
-    pub(crate) taken_at: DateTime<Utc>,
+    pub before: Option<DateTime<Utc>>,
+    pub taken_at: DateTime<Utc>,
     /// Serving network, where the source tells it.
-    pub(crate) mccmnc: Option<String>,
+    pub mccmnc: Option<String>,
     /// Where the session stood when the source decided what this reading means; it adds nothing where that is not so any more.
     /// `None` leaves it to the store what a lower value means.
-    pub(crate) from: Option<CounterPlace>,
+    pub from: Option<CounterPlace>,
 }
 
 /// What the first reading of a session is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FirstReading {
+pub enum FirstReading {
     /// All of it: the session began when the source says.
     Counts,
     /// Nothing: the counter has run since before simbridge looked.
@@ -57,7 +57,7 @@ pub(crate) enum FirstReading {
 
 /// Why readings were not delivered. Both are for trying again with newer readings: counters lose nothing by it.
 #[derive(Debug, Error)]
-pub(crate) enum DeliveryError {
+pub enum DeliveryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("simbridge is stopping")]
@@ -72,7 +72,7 @@ impl From<QueueClosed> for DeliveryError {
 
 /// What became of one reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Committed.
     Stored,
     /// Nothing was used since the reading before, or a newer one was stored already.
@@ -86,7 +86,7 @@ pub(crate) enum Outcome {
 }
 
 /// Brings the readings of one source into the pipeline.
-pub(crate) struct Readings {
+pub struct Readings {
     store: Store,
     queue: IngestQueue,
     sender: Arc<Sender>,
@@ -95,7 +95,7 @@ pub(crate) struct Readings {
 
 impl Readings {
     /// For the source of this name, in a tenant's name.
-    pub(crate) fn new(
+    pub fn new(
         store: Store,
         queue: IngestQueue,
         tenant: TenantId,
@@ -111,7 +111,7 @@ impl Readings {
     ///
     /// # Errors
     /// [`DeliveryError`]; some of the readings may have been stored.
-    pub(crate) async fn deliver(
+    pub async fn deliver(
         &self,
         readings: &[Reading],
         now: DateTime<Utc>,
@@ -149,7 +149,9 @@ impl Readings {
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, DeliveryError> {
         let tenant = self.sender.tenant;
-        let accounts: Vec<&str> = readings.iter().map(|reading| reading.account.as_str()).collect();
+        // PostgreSQL has no text with a zero in it, and so no such account.
+        let accounts = readings.iter().map(|reading| reading.account.as_str());
+        let accounts: Vec<&str> = accounts.filter(|account| !account.contains('\0')).collect();
         let sims = self.store.resolve_accounts(tenant, &self.sender.name, &accounts).await?;
         let ids: Vec<&str> = readings.iter().map(|reading| reading.session_id.as_str()).collect();
         let mut known: HashMap<String, Vec<SessionReading>> = HashMap::new();
@@ -197,16 +199,11 @@ impl Readings {
     ///
     /// # Errors
     /// [`DeliveryError::Stopped`].
-    pub(crate) async fn park_unknown(
-        &self,
-        reading: &Reading,
-        now: DateTime<Utc>,
-    ) -> Result<(), DeliveryError> {
-        let (message, receipt) = self.message(reading, None, period_start(reading, None), now);
-        let reason = format!(
-            "the account `{}` stands for no SIM; say which with `simbridge accounts set`",
-            reading.account
-        );
+    pub async fn park_unknown(&self, reading: &Reading, now: DateTime<Utc>) -> Result<(), DeliveryError> {
+        let (message, receipt) = self.message(reading, None, since(reading, reading.before), now);
+        let account = reading.account.replace(char::is_control, "\u{fffd}");
+        let reason =
+            format!("the account `{account}` stands for no SIM; say which with `simbridge accounts set`");
         let rejection = Rejection::new(RejectionCode::UnknownAccount, "account", reason);
         self.queue.send_refused(message, rejection).await?;
         receipt.await.map(drop).map_err(|_| DeliveryError::Stopped)
@@ -221,7 +218,7 @@ impl Readings {
     ) -> (Message, oneshot::Receiver<Receipt>) {
         let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let mut record = json!({
-            "recordId": format!("{}@{}", reading.session_id, reading.taken_at.timestamp_millis()),
+            "recordId": record_id(reading, from),
             "periodStart": time(from),
             "periodEnd": time(reading.taken_at),
             "source": self.sender.name,
@@ -245,7 +242,8 @@ impl Readings {
         let (told, receipt) = oneshot::channel();
         let message = Message {
             sender: self.sender.clone(),
-            topic: reading.account.clone(),
+            // An account may look like a topic; a replay would take the SIM from it.
+            topic: String::new(),
             topic_iccid: None,
             payload: Bytes::from(record.to_string()),
             received_at: now,
@@ -280,7 +278,7 @@ fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstR
         None if first == FirstReading::IsTheBase => {
             Step::Base(seed(reading.upload_bytes, reading.download_bytes, reading.taken_at))
         }
-        None => Step::Count { from: period_start(reading, None), seed: None },
+        None => Step::Count { from: since(reading, None), seed: None },
         Some(newest) if reading.taken_at <= newest.taken_at => Step::Nothing,
         Some(newest) if reading.from.is_some_and(|from| from != newest.place()) => Step::Nothing,
         Some(newest)
@@ -290,7 +288,7 @@ fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstR
             Step::Nothing
         }
         Some(newest) => Step::Count {
-            from: period_start(reading, Some(newest.taken_at)),
+            from: since(reading, reading.before.max(Some(newest.taken_at))),
             // The account stood for another SIM until now: what was read before is that one's.
             seed: (newest.iccid != iccid.as_str())
                 .then(|| seed(newest.upload_bytes, newest.download_bytes, newest.taken_at)),
@@ -298,11 +296,22 @@ fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstR
     }
 }
 
-/// From when on the usage of a reading lies: the last look at the session, as far as is known, and not further back than a
-/// record may reach.
-fn period_start(reading: &Reading, stored: Option<DateTime<Utc>>) -> DateTime<Utc> {
-    let looked = reading.before.max(stored).unwrap_or(reading.began_at);
-    looked.clamp(reading.taken_at - LONGEST_PERIOD, reading.taken_at)
+/// From when on the usage of a reading lies: the last look whose usage is stored, else the beginning of the session; and not
+/// further back than a record may reach.
+fn since(reading: &Reading, looked: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    looked.unwrap_or(reading.began_at).clamp(reading.taken_at - LONGEST_PERIOD, reading.taken_at)
+}
+
+/// Two instances may read a session at the same moment, each having looked before at another: what differs has another id, so
+/// that it is no conflict. What each adds is decided by the counters.
+fn record_id(reading: &Reading, from: DateTime<Utc>) -> String {
+    let Reading { session_id, upload_bytes, download_bytes, taken_at, .. } = reading;
+    let digest = Sha256::digest(format!("{} {upload_bytes} {download_bytes}", from.timestamp_micros()));
+    format!("{session_id}@{}-{}", taken_at.timestamp_millis(), hex(&digest[..4]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn outcome(receipt: Receipt) -> Outcome {
@@ -315,14 +324,12 @@ fn outcome(receipt: Receipt) -> Outcome {
 
 /// The id of a session, the same whenever it is read: its source, account, and what tells it from the account's others. Long
 /// ones are told by their SHA-256.
-pub(crate) fn session_id(source: &str, account: &str, which: &str) -> String {
+pub fn session_id(source: &str, account: &str, which: &str) -> String {
     let plain = format!("{source}:{account}:{which}");
     if plain.chars().count() <= SESSION_ID_MAX_CHARS && !plain.contains(char::is_control) {
         return plain;
     }
-    let digest = Sha256::digest(&plain);
-    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{source}:{hex}")
+    format!("{source}:{}", hex(&Sha256::digest(&plain)[..16]))
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ fn counts_from(second: i64) -> Step {
 #[test]
 fn a_first_reading_counts_from_the_beginning_of_its_session() {
     assert_eq!(decided(&reading(60, 5), &[]), counts_from(0));
+    // It was looked at before, when its account stood for no SIM: of that nothing is stored.
+    assert_eq!(decided(&Reading { before: Some(at(30)), ..reading(60, 5) }, &[]), counts_from(0));
 }
 
 #[test]
@@ -89,7 +91,23 @@ fn a_record_reaches_back_31_days_at_most() {
     let month = 31 * 86_400;
     assert_eq!(decided(&reading(month + 100, 5), &[]), counts_from(100));
     let ahead = Reading { before: Some(at(900)), ..reading(60, 5) };
-    assert_eq!(decided(&ahead, &[]), counts_from(60), "a clock that was set back");
+    let own = [held(iccid().as_str(), 30, 4)];
+    assert_eq!(decided(&ahead, &own), counts_from(60), "a clock that was set back");
+}
+
+/// Catches ids that are the same for different content: two instances that read a session at one moment would make a conflict.
+#[test]
+fn readings_of_one_moment_that_differ_are_different_records() {
+    let plain = record_id(&reading(60, 5), at(0));
+    assert_eq!(plain, record_id(&reading(60, 5), at(0)));
+    for other in [record_id(&reading(60, 6), at(0)), record_id(&reading(60, 5), at(30))] {
+        assert_ne!(plain, other);
+    }
+    let longest =
+        Reading { session_id: session_id(&"s".repeat(40), &"a".repeat(253), "1"), ..reading(60, 5) };
+    assert!(record_id(&longest, at(0)).chars().count() <= 100);
+    let exactly = Reading { session_id: "x".repeat(SESSION_ID_MAX_CHARS), ..reading(60, 5) };
+    assert!(record_id(&exactly, at(0)).len() <= 100);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, MqttSourceConfig, PanelSourceConfig, load};
+use simbridge::config::{Flags, MqttSourceConfig, OpenVpnSourceConfig, PanelSourceConfig, load};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -23,7 +23,7 @@ fn the_sample_file_states_every_key_with_its_default() {
     }
 }
 
-/// The block that stands commented out, as a configuration.
+/// The blocks that stand commented out, as a configuration.
 fn sample_source() -> String {
     let text = std::fs::read_to_string(sample()).expect("the sample file can be read");
     text.lines().filter_map(|line| line.strip_prefix("#> ")).map(|line| format!("{line}\n")).collect()
@@ -34,13 +34,14 @@ fn sample_source() -> String {
 fn the_sample_of_a_source_states_every_key_with_its_default() {
     let samples: toml::Table = sample_source().parse().expect("it is TOML");
     let defaults = [
-        ("mqtt", toml::Table::try_from(MqttSourceConfig::default())),
-        ("panel", toml::Table::try_from(PanelSourceConfig::default())),
+        ("mqtt", toml::Table::try_from(MqttSourceConfig::default()), ["name", "url"]),
+        ("openvpn", toml::Table::try_from(OpenVpnSourceConfig::default()), ["name", "status_file"]),
+        ("panel", toml::Table::try_from(PanelSourceConfig::default()), ["name", "url"]),
     ];
-    for (kind, defaults) in defaults {
+    for (kind, defaults, required) in defaults {
         let stated = samples["source"][kind][0].as_table().expect("a block").clone();
         let mut defaults = defaults.expect("plain values");
-        for required in ["name", "url"] {
+        for required in required {
             defaults.insert(required.into(), stated[required].clone());
         }
         assert_eq!(stated, defaults);
@@ -51,8 +52,8 @@ fn the_sample_of_a_source_states_every_key_with_its_default() {
     let usable = sample_source().replace("\ntotal = []", "\ntotal = [\"/total\"]");
     std::fs::write(file.path(), usable).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    let loaded = load(&flags, &[]).expect("it can be used").config.source;
-    assert_eq!((loaded.mqtt.len(), loaded.panel.len()), (1, 1));
+    let sources = load(&flags, &[]).expect("they can be used").config.source;
+    assert_eq!((sources.mqtt.len(), sources.openvpn.len(), sources.panel.len()), (1, 1, 1));
 }
 
 #[test]

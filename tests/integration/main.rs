@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod accounts;
 mod alerts;
 mod alerts_api;
 mod alerts_delivery;
@@ -70,6 +71,7 @@ mod panel_command;
 mod pipeline;
 mod quarantine;
 mod quarantine_api;
+mod readings;
 mod reconcile;
 mod retained_messages;
 mod retention;
@@ -84,6 +86,10 @@ mod sim_repair_contention;
 mod sim_sync;
 mod source_faults;
 mod source_kills;
+mod source_openvpn;
+mod source_openvpn_faults;
+mod source_openvpn_management;
+mod source_openvpn_real;
 mod source_panel;
 mod source_panel_faults;
 mod source_panel_kills;

@@ -274,7 +274,7 @@ async fn status_tells_how_each_source_stands() {
     reaches(&bridge, "simbridge_source_messages_acknowledged_total", 1.0).await;
     let (code, text) = status(&bridge).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains(": well\n") && text.contains("plant   subscribed"), "{text}");
+    assert!(text.contains(": well\n") && text.contains("plant   mqtt  subscribed"), "{text}");
     let body: Value = serde_json::from_str(&bridge.get("/statusz").await.1).expect("JSON");
     let source = &body["sources"][0];
     assert_eq!((&source["received"], &source["acknowledged"]), (&1.into(), &1.into()), "{source}");

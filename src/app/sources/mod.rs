@@ -2,6 +2,7 @@
 
 mod keeping;
 mod mqtt;
+mod openvpn;
 mod panel;
 
 use std::sync::Arc;
@@ -40,8 +41,10 @@ pub(super) struct Sources<'s> {
 impl Sources<'_> {
     /// Starts every source of the configuration, all of them or none.
     pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
-        let (mqtt, panels) = (mqtt::prepare(self).await?, panel::prepare(self).await?);
+        let (mqtt, openvpn) = (mqtt::prepare(self).await?, openvpn::prepare(self).await?);
+        let panels = panel::prepare(self).await?;
         self.spawn(tasks, mqtt);
+        self.spawn(tasks, openvpn);
         self.spawn(tasks, panels);
         Ok(())
     }

@@ -14,6 +14,7 @@ pub(crate) mod mqtt;
 pub(crate) mod packets;
 pub(crate) mod panel;
 pub(crate) mod mosquitto;
+pub(crate) mod openvpn;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -1,4 +1,4 @@
-// Sources of records, and the checks of every total.
+// What brings records in beside the embedded broker and HTTP, and the checks of every total.
 
 import { fill, h, text } from "../dom.js";
 import { createPanel } from "../panel.js";
@@ -33,7 +33,7 @@ export function createSources(format) {
     element: panel.element,
     update(sources) {
       if (sources.length === 0) {
-        return panel.empty("No source is configured", "Records come over the embedded broker and HTTP. Add [[source.mqtt]] to subscribe at another broker, or [[source.panel]] to read a remote panel.");
+        return panel.empty("No other source is configured", "Records come over the embedded broker and HTTP. Brokers of others, VPN servers and remote panels are [[source.…]] in the configuration.");
       }
       panel.show(table.element);
       table.update(sources);
@@ -52,7 +52,7 @@ function columns(format) {
       cell: (row) => {
         const [kind, words] = STATES[row.state] ?? ["", row.state];
         const badge = h("span", { class: `badge ${kind}` }, words);
-        return row.lastError && row.state !== "subscribed" && row.state !== "reading" ? [badge, h("span", { class: "source-error" }, row.lastError)] : badge;
+        return row.lastError && kind !== "badge-good" ? [badge, h("span", { class: "source-error" }, row.lastError)] : badge;
       },
     },
     { key: "received", title: "Received", numeric: true, value: (row) => row.received, cell: (row) => format.number(row.received) },
