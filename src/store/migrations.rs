@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 24] = [
+static MIGRATIONS: [Migration; 25] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -48,6 +48,7 @@ static MIGRATIONS: [Migration; 24] = [
     migration!(22, "mqtt_sessions"),
     migration!(23, "dashboard"),
     migration!(24, "usage_accounts"),
+    migration!(26, "told_sessions"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
