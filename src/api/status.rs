@@ -35,7 +35,7 @@ impl Standing {
 pub(super) struct SourceStatus {
     #[schema(example = "carrier")]
     name: String,
-    /// `mqtt`: a broker of others
+    /// `mqtt`: a broker of others; `radius`: accounting of others
     #[schema(example = "mqtt")]
     kind: &'static str,
     /// `connecting`, `subscribed` at a broker or `reading` what else is read, `waiting` to try again, or `stopped`

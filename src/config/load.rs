@@ -202,7 +202,8 @@ impl Merged {
             return Err(ConfigError::BadValue { key: key.into(), origin: origin_of(key), problem });
         }
         if let Some((key, problem)) = config.source.fault() {
-            return Err(ConfigError::BadValue { origin: origin_of("source.mqtt"), key, problem });
+            let of = key.split('[').next().unwrap_or_default();
+            return Err(ConfigError::BadValue { origin: origin_of(of), key, problem });
         }
         if let Err(problem) = config.mqtt.validate() {
             // The message begins with the key, as in "mqtt.listen: …".

@@ -9,6 +9,7 @@ pub mod mqtt;
 mod sections;
 mod show;
 mod source;
+mod source_radius;
 pub mod transport;
 
 pub use acl::AclConfig;
@@ -17,3 +18,4 @@ pub use http::{HttpConfig, RateLimitConfig};
 pub use load::{ConfigError, Flags, Loaded, load};
 pub use sections::{Config, DatabaseConfig, IngestConfig, LogConfig, PostgresConfig, ShutdownConfig};
 pub use source::{MqttSourceConfig, SourceConfig};
+pub use source_radius::{RadiusClientConfig, RadiusSourceConfig};

@@ -1,9 +1,12 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::topics::UsageTopics;
 use crate::source::mqtt::Address;
+
+use super::source_radius::RadiusSourceConfig;
 
 /// What brings records in beside the embedded broker and HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -13,11 +16,13 @@ pub struct SourceConfig {
     pub slot: u16,
     /// Brokers of others.
     pub mqtt: Vec<MqttSourceConfig>,
+    /// Accounting of others.
+    pub radius: Vec<RadiusSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new() }
+        Self { slot: 1, mqtt: Vec::new(), radius: Vec::new() }
     }
 }
 
@@ -106,9 +111,6 @@ impl SourceConfig {
             if let Some((key, problem)) = source.fault() {
                 return Some((format!("source.mqtt[{n}].{key}"), problem));
             }
-            if self.mqtt[..n].iter().any(|other| other.name == source.name) {
-                return Some((format!("source.mqtt[{n}].name"), format!("`{}` stands twice", source.name)));
-            }
             let same_client = |other: &&MqttSourceConfig| {
                 other.url == source.url && self.client_id(other) == self.client_id(source)
             };
@@ -117,12 +119,34 @@ impl SourceConfig {
                 return Some((format!("source.mqtt[{n}].client_id"), problem.into()));
             }
         }
-        None
+        for (n, source) in self.radius.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.radius[{n}].{key}"), problem));
+            }
+            if self.radius[..n]
+                .iter()
+                .any(|other| other.listen == source.listen && !other.listen.ends_with(":0"))
+            {
+                let problem = "is that of another source".to_owned();
+                return Some((format!("source.radius[{n}].listen"), problem));
+            }
+        }
+        self.name_twice()
+    }
+
+    /// Names are told apart over all kinds.
+    fn name_twice(&self) -> Option<(String, String)> {
+        let mqtt = self.mqtt.iter().enumerate().map(|(n, source)| (format!("mqtt[{n}]"), &source.name));
+        let radius = self.radius.iter().enumerate().map(|(n, source)| (format!("radius[{n}]"), &source.name));
+        let mut seen = HashSet::new();
+        let (place, name) = mqtt.chain(radius).find(|(_, name)| !seen.insert(*name))?;
+        Some((format!("source.{place}.name"), format!("`{name}` stands twice")))
     }
 
     /// Names of all sources.
     pub fn names(&self) -> Vec<&str> {
-        self.mqtt.iter().map(|source| source.name.as_str()).collect()
+        let mqtt = self.mqtt.iter().map(|source| source.name.as_str());
+        mqtt.chain(self.radius.iter().map(|source| source.name.as_str())).collect()
     }
 
     /// The client id by which the broker knows the session of `source` and of this instance.
@@ -134,11 +158,17 @@ impl SourceConfig {
     }
 }
 
+/// Why a name of a source, or within one, cannot be.
+pub(super) fn name_fault(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let usable = (1..=40).contains(&name.len()) && name.chars().all(plain);
+    (!usable).then(|| "must be 1 to 40 letters, digits, - or _".into())
+}
+
 impl MqttSourceConfig {
     fn fault(&self) -> Option<(&'static str, String)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || self.name.len() > 40 || !self.name.chars().all(plain) {
-            return Some(("name", "must be 1 to 40 letters, digits, - or _".into()));
+        if let Some(problem) = name_fault(&self.name) {
+            return Some(("name", problem));
         }
         if let Err(fault) = Address::parse(&self.url) {
             return Some(("url", fault.to_string()));
@@ -185,7 +215,8 @@ mod tests {
     }
 
     fn fault(mqtt: Vec<MqttSourceConfig>) -> Option<String> {
-        SourceConfig { slot: 2, mqtt }.fault().map(|(key, problem)| format!("{key} {problem}"))
+        let sources = SourceConfig { slot: 2, mqtt, ..SourceConfig::default() };
+        sources.fault().map(|(key, problem)| format!("{key} {problem}"))
     }
 
     #[test]
@@ -214,7 +245,7 @@ mod tests {
         assert!(
             fault(vec![named("a"), named("b")]).expect("a fault").starts_with("source.mqtt[1].client_id")
         );
-        let config = SourceConfig { slot: 2, mqtt: Vec::new() };
+        let config = SourceConfig { slot: 2, ..SourceConfig::default() };
         assert_eq!(config.client_id(&source("a", "mqtt://broker")), "simbridge-a-2");
     }
 }

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::domain::Clock;
 
+use super::radius::metrics::RadiusMetrics;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SourceLabel {
     source: String,
@@ -30,6 +32,7 @@ pub struct SourceMetrics {
     ignored: Family<SourceLabel, Counter>,
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
+    pub(crate) radius: RadiusMetrics,
     sources: Mutex<Vec<Arc<SourceState>>>,
 }
 
@@ -73,6 +76,7 @@ impl SourceMetrics {
             "Age of the oldest of them",
             self.oldest_seconds.clone(),
         );
+        self.radius.register(registry);
     }
 
     /// The state of a source that is about to run.
@@ -118,12 +122,14 @@ impl SourceMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     Mqtt,
+    Radius,
 }
 
 impl SourceKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Radius => "radius",
         }
     }
 
@@ -131,6 +137,7 @@ impl SourceKind {
     pub(crate) fn working(self) -> &'static str {
         match self {
             Self::Mqtt => "subscribed",
+            Self::Radius => "reading",
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
+pub mod radius;
 pub(crate) mod readings;
 
 use thiserror::Error;

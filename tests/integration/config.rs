@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, MqttSourceConfig, load};
+use simbridge::config::{Flags, MqttSourceConfig, RadiusClientConfig, RadiusSourceConfig, load};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -43,7 +43,22 @@ fn the_sample_of_a_source_states_every_key_with_its_default() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), sample_source()).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    assert_eq!(load(&flags, &[]).expect("it can be used").config.source.mqtt.len(), 1);
+    let source = load(&flags, &[]).expect("it can be used").config.source;
+    assert_eq!((source.mqtt.len(), source.radius.len()), (1, 1));
+}
+
+#[test]
+fn the_sample_of_radius_states_every_key_with_its_default() {
+    let stated: toml::Table = sample_source().parse().expect("it is TOML");
+    let stated = stated["source"]["radius"][0].as_table().expect("a block").clone();
+    let mut defaults = toml::Table::try_from(RadiusSourceConfig::default()).expect("plain values");
+    for required in ["name", "clients"] {
+        defaults.insert(required.into(), stated[required].clone());
+    }
+    assert_eq!(stated, defaults);
+    let client = stated["clients"][0].as_table().expect("a block");
+    let keys = toml::Table::try_from(RadiusClientConfig::default()).expect("plain values");
+    assert!(client.keys().eq(keys.keys()), "{client:?}");
 }
 
 #[test]

@@ -77,6 +77,8 @@ mod sim_repair_contention;
 mod sim_sync;
 mod source_faults;
 mod source_kills;
+mod source_radius;
+mod source_radius_faults;
 mod source_script;
 mod source_transports;
 mod sources;

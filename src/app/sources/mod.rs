@@ -1,6 +1,7 @@
 //! What brings records in beside the embedded broker and HTTP: its configuration made usable, a task for each source.
 
 mod mqtt;
+mod radius;
 
 use std::time::Duration;
 
@@ -35,7 +36,15 @@ impl Sources<'_> {
     /// Starts every source of the configuration, all of them or none.
     pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
         let mqtt = mqtt::prepare(self).await?;
+        let radius = radius::prepare(self, tasks).await?;
         for source in mqtt {
+            let queue = self.queue.clone();
+            self.spawn(tasks, move |soft, hard| {
+                let (source, queue) = (source.clone(), queue.clone());
+                async move { source.run(queue, soft, hard).await }
+            });
+        }
+        for source in radius {
             let queue = self.queue.clone();
             self.spawn(tasks, move |soft, hard| {
                 let (source, queue) = (source.clone(), queue.clone());

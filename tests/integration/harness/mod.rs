@@ -14,6 +14,7 @@ pub(crate) mod packets;
 pub(crate) mod mosquitto;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
+pub(crate) mod radius;
 pub(crate) mod server;
 pub(crate) mod websocket;
 
