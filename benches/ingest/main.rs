@@ -7,17 +7,20 @@
 //! * `mqtt`: the program itself, fed by the load generator over 50 connections at QoS 1 with a window of 100, until every
 //!   PUBACK has come. Then the same at half that rate for the latency of a PUBACK, and one connection with a window of 1.
 //! * `http`: the program again, the same rows posted in batches of 1,000 by 4 clients.
+//! * `radius`: the program again, each row an Accounting-Request of a session of its SIM, by clients that have 200 requests under
+//!   way each and repeat what is not answered within a second.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
 //! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
-//! `bare,pipeline,mqtt,http,import`).
+//! `bare,pipeline,mqtt,http,radius,import`).
 
 mod bare;
 mod database;
 mod http;
 mod import;
 mod program;
+mod radius;
 mod workload;
 
 use std::path::Path;
@@ -49,7 +52,8 @@ async fn run() {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,http,import".into());
+    let modes =
+        std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,http,radius,import".into());
     let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
     let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
@@ -85,6 +89,9 @@ async fn run() {
             rates.add(round, "http", &meter.stop(&database, records, elapsed.as_secs_f64()));
             println!("         median of a batch {} ms", median.as_millis());
         }
+        if chosen("radius") {
+            accounting(&server, round, sims, &workload, &mut rates).await;
+        }
         drop(workload);
         if chosen("mqtt") {
             let database = server.database(sims).await;
@@ -103,6 +110,15 @@ async fn run() {
         }
     }
     rates.compare();
+}
+
+async fn accounting(server: &BenchServer, round: usize, sims: usize, workload: &Workload, rates: &mut Rates) {
+    let database = server.database(sims).await;
+    let (program, _secret) = radius::program(&database).await;
+    let meter = Meter::start(&database);
+    let told = radius::tell(&program, workload).await;
+    rates.add(round, "radius", &meter.stop(&database, workload.len(), told.elapsed.as_secs_f64()));
+    println!("         median of a request {} ms, {} repeated", told.median.as_millis(), told.repeated);
 }
 
 /// Takes the CPU time that a mode uses, which other work on the machine changes less than the time by the clock.

@@ -20,10 +20,18 @@ pub(crate) struct Program {
     child: Child,
     mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where RADIUS is answered, if it is.
+    #[allow(dead_code, reason = "the benchmark of rollups starts the program too")]
+    pub(crate) radius: Option<SocketAddr>,
 }
 
 impl Program {
     pub(crate) async fn start(database: &BenchDatabase) -> Self {
+        Self::start_with(database, None).await
+    }
+
+    /// `radius` is the value of `source.radius`, as TOML.
+    pub(crate) async fn start_with(database: &BenchDatabase, radius: Option<&str>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_simbridge"))
             .args([
                 "serve",
@@ -36,21 +44,23 @@ impl Program {
             ])
             .env("DATABASE_URL", &database.url)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", "true")
+            .env("SIMBRIDGE__SOURCE__RADIUS", radius.unwrap_or("[]"))
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let (mqtt, http) = loop {
+        let (mut ready, mut answers) = (None, None);
+        while ready.is_none() || radius.is_some() != answers.is_some() {
             let line = lines.next_line().await.expect("a line").expect("it gets ready");
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             let address = |field: &str| event[field].as_str()?.parse().ok();
-            if let Some(ready) = address("mqtt").zip(address("http")) {
-                break ready;
-            }
-        };
+            ready = ready.or(address("mqtt").zip(address("http")));
+            answers = answers.or(address("address").filter(|_| event["source"] == "bench"));
+        }
+        let (mqtt, http) = ready.expect("the loop waits for it");
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, mqtt, http }
+        Self { child, mqtt, http, radius: answers }
     }
 
     /// Publishes until every PUBACK has come.
