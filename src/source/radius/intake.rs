@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
@@ -31,20 +32,20 @@ pub(super) struct Request {
 }
 
 /// Takes datagrams apart and hands requests over.
-pub(super) struct Intake<'s> {
-    source: &'s RadiusSource,
+pub(super) struct Intake {
+    source: Arc<RadiusSource>,
     requests: Sender<Request>,
     mentioned: HashSet<(IpAddr, DropReason)>,
     overload_mentioned: Option<Instant>,
 }
 
-impl<'s> Intake<'s> {
-    pub(super) fn new(source: &'s RadiusSource, requests: Sender<Request>) -> Self {
+impl Intake {
+    pub(super) fn new(source: Arc<RadiusSource>, requests: Sender<Request>) -> Self {
         Self { source, requests, mentioned: HashSet::new(), overload_mentioned: None }
     }
 
     /// Receives until `soft`.
-    pub(super) async fn run(mut self, soft: &CancellationToken) {
+    pub(super) async fn run(mut self, soft: CancellationToken) {
         // A byte more than a packet may have, or a longer one would look like one that fits.
         let mut buffer = vec![0; MAX_PACKET_BYTES + 1];
         loop {
@@ -70,7 +71,7 @@ impl<'s> Intake<'s> {
 
     /// Returns what can be answered at once.
     fn take(&mut self, datagram: &[u8], from: std::net::SocketAddr, sender: IpAddr) -> Option<Vec<u8>> {
-        let source = self.source;
+        let source = self.source.clone();
         let received_at = source.state.message();
         let Some(client) = source.clients.of(sender) else {
             self.drop(sender, DropReason::UnknownClient, "is the address of no client");

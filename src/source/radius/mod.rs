@@ -18,10 +18,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info};
 
 use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
@@ -40,6 +42,10 @@ use metrics::RadiusCounts;
 pub use accounting::{AccountAttribute, NoAccountAttribute};
 pub use clients::ClientOptions;
 pub use prefix::{Prefix, PrefixError};
+
+/// Bytes of datagrams that the kernel may keep until they are received: some thousand requests, because all clients may report in
+/// the same second. The kernel gives as much of it as it may (`net.core.rmem_max`).
+const KERNEL_BUFFER_BYTES: usize = 4 << 20;
 
 /// How a source listens.
 pub struct RadiusOptions {
@@ -84,13 +90,22 @@ impl RadiusSource {
             key: "listen",
             problem: format!("{}: {cause}", options.listen),
         })?;
+        // Less room costs repetitions, no usage.
+        if let Err(error) = setsockopt(&socket, sockopt::RcvBuf, &KERNEL_BUFFER_BYTES) {
+            debug!(source = state.name(), %error, "the kernel keeps as many datagrams as it does by itself");
+        }
         let duplicates =
             Mutex::new(Duplicates::new(options.duplicates_max_age, options.duplicates_max_requests));
         Ok(Self { options, socket, clients, duplicates, state, counts, store, clock })
     }
 
     /// Answers until `soft` and everything that was taken is answered, or until `hard`.
-    pub(crate) async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        queue: IngestQueue,
+        soft: CancellationToken,
+        hard: CancellationToken,
+    ) {
         let address = self.socket.local_addr().map(|address| address.to_string()).unwrap_or_default();
         info!(source = self.state.name(), address, "requests for accounting are answered");
         self.state.working();
@@ -98,10 +113,16 @@ impl RadiusSource {
         let tenant = self.options.tenant;
         let name = self.state.name();
         let readings = Readings::new(self.store.clone(), queue, tenant, name, FirstReading::Counts);
-        let mut delivery = Delivery::new(self, readings);
+        // A task of its own, so that it goes on receiving while batches are put together.
+        let intake = AbortOnDropHandle::new(tokio::spawn(Intake::new(self.clone(), requests).run(soft)));
+        let mut delivery = Delivery::new(&self, readings);
         tokio::select! {
             () = hard.cancelled() => {}
-            _ = async { tokio::join!(Intake::new(self, requests).run(&soft), delivery.run(taken)) } => {}
+            // It ends when the intake has ended and everything is answered.
+            () = delivery.run(taken) => if let Err(ended) = intake.await && ended.is_panic() {
+                // A defect ends the source as a whole, which is started again then.
+                std::panic::resume_unwind(ended.into_panic());
+            }
         }
         // What was not answered is sent again, and new to whoever runs then.
         *self.duplicates() = Duplicates::new(Duration::ZERO, 1);
