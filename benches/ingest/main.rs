@@ -9,11 +9,13 @@
 //! * `source`: the program subscribed at mosquitto, to which the same load generator publishes: from the first PUBLISH to the moment
 //!   in which everything is stored. mosquitto holds what waits; its own PUBACKs are shown beside it. Left out where it is missing.
 //! * `http`: the program again, the same rows posted in batches of 1,000 by 4 clients.
+//! * `radius`: the program again, each row an Accounting-Request of a session of its SIM, by clients that have 200 requests under
+//!   way each and repeat what is not answered within a second.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
 //! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
-//! `bare,pipeline,mqtt,source,http,import`).
+//! `bare,pipeline,mqtt,source,http,radius,import`).
 
 mod bare;
 mod database;
@@ -21,6 +23,7 @@ mod http;
 mod import;
 mod mosquitto;
 mod program;
+mod radius;
 mod source;
 mod workload;
 
@@ -53,8 +56,8 @@ async fn run() {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let modes =
-        std::env::var("BENCH_MODES").unwrap_or_else(|_| "bare,pipeline,mqtt,source,http,import".into());
+    let modes = std::env::var("BENCH_MODES")
+        .unwrap_or_else(|_| "bare,pipeline,mqtt,source,http,radius,import".into());
     let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
     let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
@@ -90,6 +93,9 @@ async fn run() {
             rates.add(round, "http", &meter.stop(&database, records, elapsed.as_secs_f64()));
             println!("         median of a batch {} ms", median.as_millis());
         }
+        if chosen("radius") {
+            accounting(&server, round, sims, &workload, &mut rates).await;
+        }
         drop(workload);
         if chosen("mqtt") {
             let database = server.database(sims).await;
@@ -111,6 +117,15 @@ async fn run() {
         }
     }
     rates.compare();
+}
+
+async fn accounting(server: &BenchServer, round: usize, sims: usize, workload: &Workload, rates: &mut Rates) {
+    let database = server.database(sims).await;
+    let (program, _secret) = radius::program(&database).await;
+    let meter = Meter::start(&database);
+    let told = radius::tell(&program, workload).await;
+    rates.add(round, "radius", &meter.stop(&database, workload.len(), told.elapsed.as_secs_f64()));
+    println!("         median of a request {} ms, {} repeated", told.median.as_millis(), told.repeated);
 }
 
 /// Takes the CPU time that a mode uses, which other work on the machine changes less than the time by the clock.

@@ -20,14 +20,22 @@ pub(crate) struct Program {
     child: Child,
     mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where RADIUS is answered, if it is.
+    #[allow(dead_code, reason = "the benchmark of rollups starts the program too")]
+    pub(crate) radius: Option<SocketAddr>,
 }
 
 impl Program {
     pub(crate) async fn start(database: &BenchDatabase) -> Self {
-        Self::launch(database, &[("SIMBRIDGE__MQTT__ANONYMOUS", "true".into())]).await
+        Self::launch(database, &[("SIMBRIDGE__MQTT__ANONYMOUS", "true".into())], false).await
     }
 
-    pub(crate) async fn launch(database: &BenchDatabase, settings: &[(&str, String)]) -> Self {
+    /// With these settings; `with_radius` waits for the socket of a source named `bench` too.
+    pub(crate) async fn launch(
+        database: &BenchDatabase,
+        settings: &[(&str, String)],
+        with_radius: bool,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_simbridge"))
             .args([
                 "serve",
@@ -45,17 +53,21 @@ impl Program {
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let (mqtt, http) = loop {
+        let (mut ready, mut answers) = (None, None);
+        while ready.is_none() || with_radius != answers.is_some() {
             let line = lines.next_line().await.expect("a line").expect("it gets ready");
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             let address = |field: &str| event[field].as_str()?.parse().ok();
-            if let Some(http) = address("http").filter(|_| event["message"] == "simbridge is ready") {
+            if event["message"] == "simbridge is ready" {
                 // Nobody listens at port 0: the broker may be off.
-                break (address("mqtt").unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))), http);
+                let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+                ready = address("http").map(|http| (address("mqtt").unwrap_or(nobody), http));
             }
-        };
+            answers = answers.or(address("address").filter(|_| event["source"] == "bench"));
+        }
+        let (mqtt, http) = ready.expect("the loop waits for it");
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, mqtt, http }
+        Self { child, mqtt, http, radius: answers }
     }
 
     /// Publishes to its broker until every PUBACK has come.

@@ -33,7 +33,7 @@ pub(crate) async fn run(server: &BenchServer, sims: usize, round: usize, records
 async fn subscribed_at(database: &BenchDatabase, broker: SocketAddr) -> Program {
     let source = format!("[{{ name = \"bench\", url = \"mqtt://{broker}\" }}]");
     let settings = [("SIMBRIDGE__SOURCE__MQTT", source), ("SIMBRIDGE__MQTT__ENABLED", "false".to_owned())];
-    let program = Program::launch(database, &settings).await;
+    let program = Program::launch(database, &settings, false).await;
     reaches(&program, "simbridge_source_connected{source=\"bench\"} ", 1.0).await;
     program
 }

@@ -45,9 +45,9 @@ struct SessionInfoBody {
     data_download_bytes: i64,
     /// When its first reading was stored.
     created_at: DateTime<Utc>,
-    /// When it counts as over unless another reading comes.
+    /// When it counts as over unless another reading comes, or when it ended.
     expires_at: DateTime<Utc>,
-    /// `active`, or `expired` when no reading came for so long as is configured.
+    /// `active`, or `expired` when it ended or no reading came for so long as is configured.
     #[schema(example = "active")]
     status: String,
 }
@@ -75,7 +75,8 @@ async fn session_usage(
 
 /// Shows a session
 ///
-/// Nobody tells when a session ends: it expires some time after its newest reading, and lives again with the next one.
+/// Where nobody tells when a session ends, it expires some time after its newest reading, and lives again with the next one.
+/// Sources of RADIUS tell: it has expired then.
 #[utoipa::path(
     get, path = "/session/{sessionId}/info", tag = "Sessions",
     security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),

@@ -35,7 +35,8 @@ impl Standing {
 pub(super) struct SourceStatus {
     #[schema(example = "carrier")]
     name: String,
-    /// `mqtt`: a broker of others; `openvpn`: a server whose clients are metered; `panel`: a remote panel
+    /// `mqtt`: a broker of others; `openvpn`: a server whose clients are metered; `panel`: a remote panel; `radius`: accounting of
+    /// others
     #[schema(example = "mqtt")]
     kind: &'static str,
     /// `connecting`, `subscribed` at a broker or `reading` what else is read, `waiting` to try again, or `stopped`

@@ -11,6 +11,7 @@ mod show;
 mod source;
 mod source_openvpn;
 mod source_panel;
+mod source_radius;
 pub mod transport;
 
 pub use acl::AclConfig;
@@ -22,3 +23,4 @@ pub use source::{MqttSourceConfig, SourceConfig};
 pub use source_openvpn::OpenVpnSourceConfig;
 pub use source_panel::PanelSourceConfig;
 pub(crate) use source_panel::header_name;
+pub use source_radius::{RadiusClientConfig, RadiusSourceConfig};

@@ -7,6 +7,7 @@ use crate::source::mqtt::Address;
 
 use super::source_openvpn::OpenVpnSourceConfig;
 use super::source_panel::PanelSourceConfig;
+use super::source_radius::RadiusSourceConfig;
 
 /// What brings records in beside the embedded broker and HTTP.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -20,11 +21,13 @@ pub struct SourceConfig {
     pub openvpn: Vec<OpenVpnSourceConfig>,
     /// Panels that tell usage over HTTP.
     pub panel: Vec<PanelSourceConfig>,
+    /// Accounting of others.
+    pub radius: Vec<RadiusSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new(), openvpn: Vec::new(), panel: Vec::new() }
+        Self { slot: 1, mqtt: Vec::new(), openvpn: Vec::new(), panel: Vec::new(), radius: Vec::new() }
     }
 }
 
@@ -134,16 +137,27 @@ impl SourceConfig {
                 return Some((format!("source.mqtt[{n}].client_id"), problem.into()));
             }
         }
+        for (n, source) in self.radius.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.radius[{n}].{key}"), problem));
+            }
+            if self.radius[..n]
+                .iter()
+                .any(|other| other.listen == source.listen && !other.listen.ends_with(":0"))
+            {
+                let problem = "is that of another source".to_owned();
+                return Some((format!("source.radius[{n}].listen"), problem));
+            }
+        }
         None
     }
 
     /// Names stand in metrics, logs and the database, where the kind of a source does not.
     fn fault_of_names(&self) -> Option<(String, String)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let named = self.named();
         for (n, (kind, index, name)) in named.iter().enumerate() {
-            let problem = if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {
-                "must be 1 to 40 letters, digits, - or _".to_owned()
+            let problem = if let Some(problem) = name_fault(name) {
+                problem
             } else if named[..n].iter().any(|(_, _, other)| other == name) {
                 format!("`{name}` stands twice")
             } else {
@@ -159,7 +173,8 @@ impl SourceConfig {
         let mqtt = self.mqtt.iter().enumerate().map(|(n, source)| ("mqtt", n, source.name.as_str()));
         let openvpn = self.openvpn.iter().enumerate().map(|(n, source)| ("openvpn", n, source.name.as_str()));
         let panel = self.panel.iter().enumerate().map(|(n, source)| ("panel", n, source.name.as_str()));
-        mqtt.chain(openvpn).chain(panel).collect()
+        let radius = self.radius.iter().enumerate().map(|(n, source)| ("radius", n, source.name.as_str()));
+        mqtt.chain(openvpn).chain(panel).chain(radius).collect()
     }
 
     /// Names of all sources.
@@ -174,6 +189,13 @@ impl SourceConfig {
             stated => stated.into(),
         }
     }
+}
+
+/// Why a name of a source, or within one, cannot be.
+pub(super) fn name_fault(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let usable = (1..=40).contains(&name.len()) && name.chars().all(plain);
+    (!usable).then(|| "must be 1 to 40 letters, digits, - or _".into())
 }
 
 impl MqttSourceConfig {
@@ -223,9 +245,8 @@ mod tests {
     }
 
     fn fault(mqtt: Vec<MqttSourceConfig>) -> Option<String> {
-        SourceConfig { slot: 2, mqtt, ..SourceConfig::default() }
-            .fault()
-            .map(|(key, problem)| format!("{key} {problem}"))
+        let sources = SourceConfig { slot: 2, mqtt, ..SourceConfig::default() };
+        sources.fault().map(|(key, problem)| format!("{key} {problem}"))
     }
 
     #[test]

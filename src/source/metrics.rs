@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::domain::Clock;
 
+use super::radius::metrics::RadiusMetrics;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SourceLabel {
     source: String,
@@ -34,6 +36,7 @@ pub struct SourceMetrics {
     accounts_in_trouble: Family<SourceLabel, Gauge>,
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
+    pub(crate) radius: RadiusMetrics,
     sources: Mutex<Vec<Arc<SourceState>>>,
 }
 
@@ -101,6 +104,7 @@ impl SourceMetrics {
             "Age of the oldest of them",
             self.oldest_seconds.clone(),
         );
+        self.radius.register(registry);
     }
 
     /// The state of a source that is about to run.
@@ -152,6 +156,7 @@ pub(crate) enum SourceKind {
     Mqtt,
     OpenVpn,
     Panel,
+    Radius,
 }
 
 impl SourceKind {
@@ -160,6 +165,7 @@ impl SourceKind {
             Self::Mqtt => "mqtt",
             Self::OpenVpn => "openvpn",
             Self::Panel => "panel",
+            Self::Radius => "radius",
         }
     }
 
@@ -167,8 +173,7 @@ impl SourceKind {
     pub(crate) fn working(self) -> &'static str {
         match self {
             Self::Mqtt => "subscribed",
-            Self::OpenVpn => "reading",
-            Self::Panel => "reading",
+            Self::OpenVpn | Self::Panel | Self::Radius => "reading",
         }
     }
 }

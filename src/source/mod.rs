@@ -5,7 +5,10 @@ pub mod metrics;
 pub mod mqtt;
 pub mod openvpn;
 pub mod panel;
+pub mod radius;
 pub mod readings;
+
+use std::sync::Arc;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +22,7 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Runs until `soft` and everything that was received is acknowledged, or until `hard`.
     fn run(
-        &self,
+        self: Arc<Self>,
         queue: IngestQueue,
         soft: CancellationToken,
         hard: CancellationToken,

@@ -23,7 +23,7 @@ const LONGEST_PERIOD: TimeDelta = TimeDelta::days(31);
 /// Readings whose sessions are looked up by one query.
 const LOOK_UP_AT_ONCE: usize = 1_000;
 /// Characters of a session id: with the time of a reading and its digest it has to fit into a record id of 100.
-const SESSION_ID_MAX_CHARS: usize = 75;
+pub(super) const SESSION_ID_MAX_CHARS: usize = 75;
 
 /// A session's counters as a source read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,46 @@ pub enum Outcome {
     UnknownAccount,
 }
 
+/// SIMs of accounts, and the newest readings of sessions.
+pub(crate) struct Known {
+    sims: HashMap<String, Iccid>,
+    sessions: HashMap<String, Vec<SessionReading>>,
+}
+
+impl Known {
+    /// The SIM that an account stands for.
+    pub(crate) fn sim(&self, account: &str) -> Option<&Iccid> {
+        self.sims.get(account)
+    }
+
+    /// The newest reading of a session, whichever SIM it belonged to.
+    pub(crate) fn newest(&self, session_id: &str) -> Option<&SessionReading> {
+        newest(self.session(session_id))
+    }
+
+    /// A session that begins now, also where another one of its id was known.
+    pub(crate) fn begins(&mut self, zero: &SeededSession) {
+        let begun = SessionReading {
+            iccid: zero.iccid.to_string(),
+            session_id: zero.session_id.clone(),
+            upload_bytes: zero.upload_bytes,
+            download_bytes: zero.download_bytes,
+            taken_at: zero.taken_at,
+            began_at: Some(zero.taken_at),
+            ended_at: None,
+        };
+        self.sessions.entry(zero.session_id.clone()).or_default().push(begun);
+    }
+
+    fn session(&self, session_id: &str) -> &[SessionReading] {
+        self.sessions.get(session_id).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn newest(held: &[SessionReading]) -> Option<&SessionReading> {
+    held.iter().max_by_key(|held| held.taken_at)
+}
+
 /// Brings the readings of one source into the pipeline.
 pub struct Readings {
     store: Store,
@@ -118,7 +158,8 @@ impl Readings {
     ) -> Result<Vec<Outcome>, DeliveryError> {
         let mut outcomes = Vec::with_capacity(readings.len());
         for some in readings.chunks(LOOK_UP_AT_ONCE) {
-            outcomes.extend(self.deliver_some(some, now).await?);
+            let known = self.look_up(some.iter()).await?;
+            outcomes.extend(self.deliver_known(some, &known, now).await?);
         }
         Ok(outcomes)
     }
@@ -143,30 +184,46 @@ impl Readings {
         Ok(newest)
     }
 
-    async fn deliver_some(
+    /// What is known of the accounts and sessions of readings.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn look_up<'r>(
+        &self,
+        readings: impl Iterator<Item = &'r Reading> + Clone,
+    ) -> Result<Known, StoreError> {
+        let tenant = self.sender.tenant;
+        // PostgreSQL has no text with a zero in it, and so no such account.
+        let accounts = readings.clone().map(|reading| reading.account.as_str());
+        let accounts: Vec<&str> = accounts.filter(|account| !account.contains('\0')).collect();
+        let sims = self.store.resolve_accounts(tenant, &self.sender.name, &accounts).await?;
+        let ids: Vec<&str> = readings.map(|reading| reading.session_id.as_str()).collect();
+        let mut sessions: HashMap<String, Vec<SessionReading>> = HashMap::new();
+        for reading in self.store.session_readings(tenant, &ids).await? {
+            sessions.entry(reading.session_id.clone()).or_default().push(reading);
+        }
+        Ok(Known { sims, sessions })
+    }
+
+    /// Like [`deliver`](Self::deliver), for readings that were looked up a moment ago; no session twice.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub(crate) async fn deliver_known(
         &self,
         readings: &[Reading],
+        known: &Known,
         now: DateTime<Utc>,
     ) -> Result<Vec<Outcome>, DeliveryError> {
         let tenant = self.sender.tenant;
-        // PostgreSQL has no text with a zero in it, and so no such account.
-        let accounts = readings.iter().map(|reading| reading.account.as_str());
-        let accounts: Vec<&str> = accounts.filter(|account| !account.contains('\0')).collect();
-        let sims = self.store.resolve_accounts(tenant, &self.sender.name, &accounts).await?;
-        let ids: Vec<&str> = readings.iter().map(|reading| reading.session_id.as_str()).collect();
-        let mut known: HashMap<String, Vec<SessionReading>> = HashMap::new();
-        for reading in self.store.session_readings(tenant, &ids).await? {
-            known.entry(reading.session_id.clone()).or_default().push(reading);
-        }
         let mut outcomes = vec![Outcome::Nothing; readings.len()];
         let (mut bases, mut moved, mut due) = (Vec::new(), Vec::new(), Vec::new());
         for (index, reading) in readings.iter().enumerate() {
-            let Some(iccid) = sims.get(&reading.account) else {
+            let Some(iccid) = known.sim(&reading.account) else {
                 outcomes[index] = Outcome::UnknownAccount;
                 continue;
             };
-            let held = known.get(&reading.session_id).map_or(&[][..], Vec::as_slice);
-            match step(reading, iccid, held, self.first) {
+            match step(reading, iccid, known.session(&reading.session_id), self.first) {
                 Step::Nothing => {}
                 Step::Base(seed) => {
                     bases.push(seed);
@@ -200,13 +257,32 @@ impl Readings {
     /// # Errors
     /// [`DeliveryError::Stopped`].
     pub async fn park_unknown(&self, reading: &Reading, now: DateTime<Utc>) -> Result<(), DeliveryError> {
-        let (message, receipt) = self.message(reading, None, since(reading, reading.before), now);
-        let account = reading.account.replace(char::is_control, "\u{fffd}");
-        let reason =
-            format!("the account `{account}` stands for no SIM; say which with `simbridge accounts set`");
-        let rejection = Rejection::new(RejectionCode::UnknownAccount, "account", reason);
-        self.queue.send_refused(message, rejection).await?;
-        receipt.await.map(drop).map_err(|_| DeliveryError::Stopped)
+        self.park_all_unknown(&[reading], now).await
+    }
+
+    /// The same for several at once.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Stopped`].
+    pub(crate) async fn park_all_unknown(
+        &self,
+        readings: &[&Reading],
+        now: DateTime<Utc>,
+    ) -> Result<(), DeliveryError> {
+        let mut waiting = Vec::with_capacity(readings.len());
+        for reading in readings {
+            let (message, receipt) = self.message(reading, None, since(reading, reading.before), now);
+            let account = reading.account.replace(char::is_control, "\u{fffd}");
+            let reason =
+                format!("the account `{account}` stands for no SIM; say which with `simbridge accounts set`");
+            let rejection = Rejection::new(RejectionCode::UnknownAccount, "account", reason);
+            self.queue.send_refused(message, rejection).await?;
+            waiting.push(receipt);
+        }
+        for receipt in waiting {
+            receipt.await.map_err(|_| DeliveryError::Stopped)?;
+        }
+        Ok(())
     }
 
     fn message(
@@ -274,7 +350,7 @@ fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstR
         download_bytes,
         taken_at,
     };
-    match held.iter().max_by_key(|held| held.taken_at) {
+    match newest(held) {
         None if first == FirstReading::IsTheBase => {
             Step::Base(seed(reading.upload_bytes, reading.download_bytes, reading.taken_at))
         }

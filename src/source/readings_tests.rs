@@ -24,7 +24,16 @@ fn iccid() -> Iccid {
 
 fn held(iccid: &str, taken: i64, upload_bytes: i64) -> SessionReading {
     let (iccid, session_id) = (iccid.to_owned(), "hq:alice:1".to_owned());
-    SessionReading { iccid, session_id, upload_bytes, download_bytes: 0, taken_at: at(taken) }
+    let taken_at = at(taken);
+    SessionReading {
+        iccid,
+        session_id,
+        upload_bytes,
+        download_bytes: 0,
+        taken_at,
+        began_at: None,
+        ended_at: None,
+    }
 }
 
 fn decided(reading: &Reading, held: &[SessionReading]) -> Step {

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 27] = [
+static MIGRATIONS: [Migration; 28] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -51,6 +51,7 @@ static MIGRATIONS: [Migration; 27] = [
     migration!(25, "mqtt_waiting"),
     migration!(26, "usage_accounts"),
     migration!(27, "source_leases"),
+    migration!(28, "told_sessions"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

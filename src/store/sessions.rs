@@ -16,6 +16,9 @@ static SEED: Statement = statement!(
     "seed_sessions",
     INT4, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, TIMESTAMPTZ_ARRAY, BOOL,
 );
+static BEGIN: Statement = statement!("begin_sessions", INT4, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMPTZ_ARRAY);
+static END: Statement = statement!("end_sessions", INT4, TEXT_ARRAY, TIMESTAMPTZ_ARRAY);
+static END_OF: Statement = statement!("end_sessions_of", INT4, TEXT, TIMESTAMPTZ);
 
 /// The newest reading of a session, for one of the SIMs that it belonged to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,10 @@ pub(crate) struct SessionReading {
     pub(crate) upload_bytes: i64,
     pub(crate) download_bytes: i64,
     pub(crate) taken_at: DateTime<Utc>,
+    /// Where its beginning was told.
+    pub(crate) began_at: Option<DateTime<Utc>>,
+    /// Where its end was told, and nothing newer since.
+    pub(crate) ended_at: Option<DateTime<Utc>>,
 }
 
 impl SessionReading {
@@ -125,6 +132,8 @@ impl Store {
             upload_bytes: row.get("upload_counter"),
             download_bytes: row.get("download_counter"),
             taken_at: row.get("last_sample_at"),
+            began_at: row.get("began_at"),
+            ended_at: row.get("ended_at"),
         });
         Ok(readings.collect())
     }
@@ -149,6 +158,53 @@ impl Store {
         let params: [&(dyn ToSql + Sync); 7] =
             [&tenant.0, &iccids, &ids, &uploads, &downloads, &taken, &moved];
         SEED.execute(&client, self.mode, &params).await?;
+        Ok(())
+    }
+
+    /// Begins sessions at zero. What is stored under their ids and is older was of other sessions.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn begin_sessions(
+        &self,
+        tenant: TenantId,
+        begun: &[SeededSession],
+    ) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let iccids: Vec<&str> = begun.iter().map(|session| session.iccid.as_str()).collect();
+        let ids: Vec<&str> = begun.iter().map(|session| session.session_id.as_str()).collect();
+        let at: Vec<DateTime<Utc>> = begun.iter().map(|session| session.taken_at).collect();
+        BEGIN.execute(&client, self.mode, &[&tenant.0, &iccids, &ids, &at]).await?;
+        Ok(())
+    }
+
+    /// Ends sessions that were not read after their end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn end_sessions(
+        &self,
+        tenant: TenantId,
+        ended: &[(&str, DateTime<Utc>)],
+    ) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let (ids, at): (Vec<&str>, Vec<DateTime<Utc>>) = ended.iter().copied().unzip();
+        END.execute(&client, self.mode, &[&tenant.0, &ids, &at]).await?;
+        Ok(())
+    }
+
+    /// Ends every session whose id begins with `origin` and a colon, and that was not read after `at`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn end_sessions_of(
+        &self,
+        tenant: TenantId,
+        origin: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        END_OF.execute(&client, self.mode, &[&tenant.0, &origin, &at]).await?;
         Ok(())
     }
 

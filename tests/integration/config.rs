@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use simbridge::config::{Flags, MqttSourceConfig, OpenVpnSourceConfig, PanelSourceConfig, load};
+use simbridge::config::{
+    Flags, MqttSourceConfig, OpenVpnSourceConfig, PanelSourceConfig, RadiusClientConfig, RadiusSourceConfig,
+    load,
+};
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
@@ -53,7 +56,22 @@ fn the_sample_of_a_source_states_every_key_with_its_default() {
     std::fs::write(file.path(), usable).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
     let sources = load(&flags, &[]).expect("they can be used").config.source;
-    assert_eq!((sources.mqtt.len(), sources.openvpn.len(), sources.panel.len()), (1, 1, 1));
+    let numbers = (sources.mqtt.len(), sources.openvpn.len(), sources.panel.len(), sources.radius.len());
+    assert_eq!(numbers, (1, 1, 1, 1));
+}
+
+#[test]
+fn the_sample_of_radius_states_every_key_with_its_default() {
+    let stated: toml::Table = sample_source().parse().expect("it is TOML");
+    let stated = stated["source"]["radius"][0].as_table().expect("a block").clone();
+    let mut defaults = toml::Table::try_from(RadiusSourceConfig::default()).expect("plain values");
+    for required in ["name", "clients"] {
+        defaults.insert(required.into(), stated[required].clone());
+    }
+    assert_eq!(stated, defaults);
+    let client = stated["clients"][0].as_table().expect("a block");
+    let keys = toml::Table::try_from(RadiusClientConfig::default()).expect("plain values");
+    assert!(client.keys().eq(keys.keys()), "{client:?}");
 }
 
 #[test]

@@ -93,6 +93,8 @@ mod source_openvpn_real;
 mod source_panel;
 mod source_panel_faults;
 mod source_panel_kills;
+mod source_radius;
+mod source_radius_faults;
 mod source_restarts;
 mod source_script;
 mod source_transports;

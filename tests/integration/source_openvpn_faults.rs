@@ -39,16 +39,20 @@ async fn received(bridge: &BridgeProcess, readings: f64) {
     .await;
 }
 
-/// Waits until a writer of the program waits for the lock that the test holds.
-async fn is_writing(database: &TestDatabase) {
+/// Waits until the program waits for the lock that the test holds, with a statement like this.
+async fn waits_for(database: &TestDatabase, statement: &str) {
     let watch = crate::harness::server::connect(&database.another_config()).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND wait_event_type = 'Lock' AND query LIKE '%INTO usage_records%'";
-    eventually("it is being written", async || {
-        let row = watch.query_one(waiting, &[]).await.expect("the query is valid");
+                   AND wait_event_type = 'Lock' AND query LIKE $1";
+    eventually("it waits for the lock", async || {
+        let row = watch.query_one(waiting, &[&statement]).await.expect("the query is valid");
         (row.get::<_, i64>(0) > 0).then_some(())
     })
     .await;
+}
+
+async fn is_writing(database: &TestDatabase) {
+    waits_for(database, "%INTO usage_records%").await;
 }
 
 /// Catches a place in the status that is kept apart from what is committed: bytes lost or counted twice after a kill -9.
@@ -79,16 +83,19 @@ async fn a_kill_between_reading_and_commit_costs_nothing() {
     assert_eq!(bridge.terminate().await, Some(0));
 }
 
-/// Catches a stop that drops what was read, and one that goes on reading.
+/// Catches a stop that drops what was read and is not on its way to the database yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_stores_what_was_read() {
     let (database, file) = with_sim().await;
     file.write(10, &[("alice", 0, 0, 100, 10)]);
     let bridge = BridgeProcess::start(&file.read_by(&database.url(), "")).await;
     counted(&database, 110).await;
-    database.run("BEGIN; LOCK TABLE usage_records IN EXCLUSIVE MODE").await;
+    database.run("BEGIN; LOCK TABLE usage_accounts IN ACCESS EXCLUSIVE MODE").await;
+    waits_for(&database, "%store::accounts%").await;
+    // It is read while the look before waits for its SIMs.
+    let read = bridge.metric("simbridge_source_messages_received_total").await;
     file.write(20, &[("alice", 0, 0, 200, 10)]);
-    is_writing(&database).await;
+    received(&bridge, read + 3.0).await;
     bridge.signal(Signal::SIGTERM);
     eventually("it stops", async || (bridge.get("/readyz").await.0 == 503).then_some(())).await;
     database.run("ROLLBACK").await;
@@ -154,7 +161,10 @@ async fn several_instances_read_one_status_and_count_it_once() {
         counted(&database, sum).await;
     }
     for bridge in bridges {
-        assert!(bridge.metric("simbridge_source_messages_acknowledged_total").await > 20.0, "both read");
+        eventually("both read", async || {
+            (bridge.metric("simbridge_source_messages_acknowledged_total").await > 20.0).then_some(())
+        })
+        .await;
         assert_eq!(bridge.terminate().await, Some(0));
     }
     assert_eq!(database.number("SELECT count(*) FROM quarantine").await, 0);

@@ -45,7 +45,7 @@ impl Peer {
     }
 
     /// Waits until the other side is gone.
-    async fn is_left(mut self) {
+    async fn until_left(mut self) {
         let mut rest = Vec::new();
         let read = self.0.read_to_end(&mut rest);
         tokio::time::timeout(PATIENCE, read).await.expect("in time").ok();
@@ -106,7 +106,7 @@ async fn what_the_server_says_by_itself_is_no_part_of_the_answer() {
             peer.say(end).await;
         }
         assert_eq!(peer.hears().await, "quit\n");
-        peer.is_left().await;
+        peer.until_left().await;
         counted(&database, bytes).await;
     }
     assert_eq!(bridge.terminate().await, Some(0));
@@ -127,7 +127,7 @@ async fn a_password_is_given_when_it_is_asked_for() {
     peer.say("WORD:").await;
     assert_eq!(peer.hears().await, "open sesame\n");
     peer.say("ERROR: bad password\r\nENTER PASSWORD:").await;
-    peer.is_left().await;
+    peer.until_left().await;
     is_told(&bridge, "password of password_file is wrong").await;
 
     let mut peer = Peer::accept(&listener).await;
@@ -192,7 +192,7 @@ async fn a_server_that_does_not_answer_as_it_should_is_told_and_asked_again() {
             is_told(&bridge, expected).await;
         } else {
             is_told(&bridge, expected).await;
-            peer.is_left().await;
+            peer.until_left().await;
         }
     }
     let mut peer = Peer::accept(&listener).await;

@@ -4,6 +4,7 @@ mod keeping;
 mod mqtt;
 mod openvpn;
 mod panel;
+mod radius;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +43,11 @@ impl Sources<'_> {
     /// Starts every source of the configuration, all of them or none.
     pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
         let (mqtt, openvpn) = (mqtt::prepare(self).await?, openvpn::prepare(self).await?);
-        let panels = panel::prepare(self).await?;
+        let (panels, radius) = (panel::prepare(self).await?, radius::prepare(self, tasks).await?);
         self.spawn(tasks, mqtt);
         self.spawn(tasks, openvpn);
         self.spawn(tasks, panels);
+        self.spawn(tasks, radius);
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Source for MqttSource {
     }
 
     /// Stays subscribed until `soft` and everything that was received is acknowledged, or until `hard`.
-    async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
+    async fn run(self: Arc<Self>, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
         tokio::select! {
             () = hard.cancelled() => {}
             () = self.stay_subscribed(&queue, &soft) => {}

@@ -80,7 +80,7 @@ impl Source for OpenVpnSource {
     }
 
     /// Looks and delivers until `soft` and everything that was read is committed, or until `hard`.
-    async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
+    async fn run(self: Arc<Self>, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
         let undelivered = Undelivered::new(UNDELIVERED_MAX);
         let (store, tenant) = (self.store.clone(), self.options.tenant);
         let readings = Readings::new(store, queue, tenant, self.state.name(), FirstReading::Counts);

@@ -173,6 +173,8 @@ mod tests {
             upload_bytes,
             download_bytes,
             taken_at: DateTime::UNIX_EPOCH,
+            began_at: None,
+            ended_at: None,
         };
         let forward = Some(Meaning::Forward);
         assert_eq!(amounts(&figure(3, 9), Some(&held(2, 9)), forward), (3, 9));

@@ -79,7 +79,7 @@ impl Source for PanelSource {
     }
 
     /// Reads on schedule until `soft`, when what was received is stored still, or until `hard`.
-    async fn run(&self, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
+    async fn run(self: Arc<Self>, queue: IngestQueue, soft: CancellationToken, hard: CancellationToken) {
         tokio::select! {
             () = hard.cancelled() => {}
             () = self.keep_reading(&queue, &soft) => {}

@@ -16,6 +16,7 @@ WITH moment AS (
 ), sessions AS (
     SELECT count(*) AS active FROM usage_sessions s
     WHERE s.tenant_id = $1 AND s.last_sample_at > $2 - make_interval(mins => /* idle minutes */ $3)
+      AND s.ended_at IS NULL
 )
 SELECT round(u.total / 1073741824, 2)::float8 AS total, round(u.upload / 1073741824, 2)::float8 AS upload,
        round(u.download / 1073741824, 2)::float8 AS download, round(u.month / 1073741824, 2)::float8 AS month,

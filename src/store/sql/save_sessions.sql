@@ -2,6 +2,8 @@
 UPDATE usage_sessions s
 SET upload_counter = reading.upload_counter, download_counter = reading.download_counter,
     last_sample_at = reading.last_sample_at,
+    -- What is read after its end has not ended.
+    ended_at = CASE WHEN reading.last_sample_at <= s.ended_at THEN s.ended_at END,
     data_upload_bytes = s.data_upload_bytes + reading.upload_delta,
     data_download_bytes = s.data_download_bytes + reading.download_delta,
     updated_at = now()

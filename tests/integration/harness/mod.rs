@@ -17,6 +17,7 @@ pub(crate) mod mosquitto;
 pub(crate) mod openvpn;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
+pub(crate) mod radius;
 pub(crate) mod server;
 pub(crate) mod websocket;
 
