@@ -1,5 +1,6 @@
 //! What brings records in, beside the embedded broker.
 
+mod counting;
 pub mod file;
 pub mod metrics;
 pub mod mqtt;

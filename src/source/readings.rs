@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -18,8 +18,8 @@ use crate::ingest::queue::{IngestQueue, Message, QueueClosed, Receipt, RecordSta
 use crate::store::sessions::{SeededSession, SessionReading};
 use crate::store::{Store, StoreError};
 
-/// The longest period of a record (contract §1).
-const LONGEST_PERIOD: TimeDelta = TimeDelta::days(31);
+use super::counting::{Step, newest, since, step};
+
 /// Readings whose sessions are looked up by one query.
 const LOOK_UP_AT_ONCE: usize = 1_000;
 /// Characters of a session id: with the time of a reading and its digest it has to fit into a record id of 100.
@@ -119,10 +119,6 @@ impl Known {
     fn session(&self, session_id: &str) -> &[SessionReading] {
         self.sessions.get(session_id).map_or(&[], Vec::as_slice)
     }
-}
-
-fn newest(held: &[SessionReading]) -> Option<&SessionReading> {
-    held.iter().max_by_key(|held| held.taken_at)
 }
 
 /// Brings the readings of one source into the pipeline.
@@ -328,54 +324,6 @@ impl Readings {
         };
         (message, receipt)
     }
-}
-
-/// What a reading needs, given what is stored of its session.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Nothing,
-    Base(SeededSession),
-    /// A record from a moment on, after a place to count from where the session moved to this SIM.
-    Count {
-        from: DateTime<Utc>,
-        seed: Option<SeededSession>,
-    },
-}
-
-fn step(reading: &Reading, iccid: &Iccid, held: &[SessionReading], first: FirstReading) -> Step {
-    let seed = |upload_bytes, download_bytes, taken_at| SeededSession {
-        iccid: iccid.clone(),
-        session_id: reading.session_id.clone(),
-        upload_bytes,
-        download_bytes,
-        taken_at,
-    };
-    match newest(held) {
-        None if first == FirstReading::IsTheBase => {
-            Step::Base(seed(reading.upload_bytes, reading.download_bytes, reading.taken_at))
-        }
-        None => Step::Count { from: since(reading, None), seed: None },
-        Some(newest) if reading.taken_at <= newest.taken_at => Step::Nothing,
-        Some(newest) if reading.from.is_some_and(|from| from != newest.place()) => Step::Nothing,
-        Some(newest)
-            if (reading.upload_bytes, reading.download_bytes)
-                == (newest.upload_bytes, newest.download_bytes) =>
-        {
-            Step::Nothing
-        }
-        Some(newest) => Step::Count {
-            from: since(reading, reading.before.max(Some(newest.taken_at))),
-            // The account stood for another SIM until now: what was read before is that one's.
-            seed: (newest.iccid != iccid.as_str())
-                .then(|| seed(newest.upload_bytes, newest.download_bytes, newest.taken_at)),
-        },
-    }
-}
-
-/// From when on the usage of a reading lies: the last look whose usage is stored, else the beginning of the session; and not
-/// further back than a record may reach.
-fn since(reading: &Reading, looked: Option<DateTime<Utc>>) -> DateTime<Utc> {
-    looked.unwrap_or(reading.began_at).clamp(reading.taken_at - LONGEST_PERIOD, reading.taken_at)
 }
 
 /// Two instances may read a session at the same moment, each having looked before at another: what differs has another id, so

@@ -85,7 +85,7 @@ async fn a_login_with_the_role_ingest_imports_and_replays_and_no_more() {
     let states = "SELECT state, resolved_at IS NOT NULL FROM quarantine";
     assert_eq!(database.rows(states).await, ["replayed|t", "replayed|t"]);
 
-    may_not(&url, &["rollup"], "table rollup_markers").await;
+    may_not(&url, &["rollup"], "table sim_numbers").await;
     may_not(&url, &["rebuild"], "table zone_changes").await;
     may_not(&url, &["keys", "list"], "table api_keys").await;
     may_not(&url, &["tenants", "add", "acme"], "table tenants").await;

@@ -172,7 +172,7 @@ async fn a_first_value_may_count_and_an_account_may_move_to_another_sim() {
     let api = program(&database, config).await;
     read_once(&database).await;
     read_again(&database).await;
-    let parked = "SELECT reason, sender, topic FROM quarantine";
+    let parked = "SELECT reason, sender, convert_from(payload, 'UTF8')::jsonb ->> 'account' FROM quarantine";
     assert_eq!(database.rows(parked).await, ["unknown_account|isp|alice"], "once, not with every look");
     let account = |iccid: &str| {
         format!(

@@ -164,7 +164,8 @@ async fn an_unknown_account_is_parked_at_first_and_at_last_and_counts_once_it_is
     nas.tell(&of(INTERIM, "a", 500, 10, 100)).await;
     nas.tell(&of(INTERIM, "a", 400, 20, 200)).await;
     nas.tell(&of(STOP, "b", 400, 5, 10)).await;
-    let parked = "SELECT reason, topic FROM quarantine ORDER BY id";
+    let parked =
+        "SELECT reason, convert_from(payload, 'UTF8')::jsonb ->> 'account' FROM quarantine ORDER BY id";
     assert_eq!(database.rows(parked).await, ["unknown_account|alice", "unknown_account|alice"]);
     let warnings = bridge.log().iter().filter(|line| line.contains("stands for no SIM")).count();
     assert_eq!((totals(&database).await, warnings), (String::new(), 1));
