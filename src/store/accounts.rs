@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::domain::{Iccid, TenantId};
 
-use super::{Statement, Store, StoreError, statement};
+use super::{Statement, StatementMode, Store, StoreError, statement};
 
 static RESOLVE: Statement = statement!("resolve_accounts", INT4, TEXT, TEXT_ARRAY);
 static SAVE: Statement = statement!("save_account", TEXT, TEXT, TEXT, TEXT);
@@ -45,7 +45,7 @@ impl Store {
         accounts: &[&str],
     ) -> Result<HashMap<String, Iccid>, StoreError> {
         let client = self.client().await?;
-        let rows = RESOLVE.rows(&client, self.mode, &[&tenant.0, &source, &accounts]).await?;
+        let rows = RESOLVE.rows(&client, StatementMode::FOR_MANY, &[&tenant.0, &source, &accounts]).await?;
         let pair = |row: &tokio_postgres::Row| Some((row.get("account"), Iccid::parse(row.get("iccid"))?));
         Ok(rows.iter().filter_map(pair).collect())
     }

@@ -69,7 +69,7 @@ pub(super) async fn deltas(
             ..Amounts::default()
         };
     }
-    save(tx, mode, &sessions).await?;
+    save(tx, &sessions).await?;
     Ok(amounts)
 }
 
@@ -91,7 +91,7 @@ async fn lock(
     let (tenants, iccids, ids) = columns(sessions);
     OPEN_SESSIONS.execute(tx, mode, &[&tenants, &iccids, &ids]).await?;
     // Every session has a row now, and both sides are in the order of the key ("C" collation is the order of bytes).
-    let rows = LOCK_SESSIONS.rows(tx, mode, &[&tenants, &iccids, &ids]).await?;
+    let rows = LOCK_SESSIONS.rows(tx, StatementMode::FOR_MANY, &[&tenants, &iccids, &ids]).await?;
     for (session, row) in sessions.values_mut().zip(&rows) {
         let upload: Option<i64> = row.get("upload_counter");
         let download: Option<i64> = row.get("download_counter");
@@ -103,11 +103,7 @@ async fn lock(
     Ok(())
 }
 
-async fn save(
-    tx: &Transaction<'_>,
-    mode: StatementMode,
-    sessions: &BTreeMap<SessionKey<'_>, Session>,
-) -> Result<(), StoreError> {
+async fn save(tx: &Transaction<'_>, sessions: &BTreeMap<SessionKey<'_>, Session>) -> Result<(), StoreError> {
     let (tenants, iccids, ids) = columns(sessions);
     let uploads: Vec<_> = sessions.values().map(|s| s.newest.map(|n| n.upload_bytes)).collect();
     let downloads: Vec<_> = sessions.values().map(|s| s.newest.map(|n| n.download_bytes)).collect();
@@ -117,7 +113,7 @@ async fn save(
     SAVE_SESSIONS
         .execute(
             tx,
-            mode,
+            StatementMode::FOR_MANY,
             &[&tenants, &iccids, &ids, &uploads, &downloads, &taken, &upload_deltas, &download_deltas],
         )
         .await?;

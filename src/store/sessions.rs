@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::domain::{CounterPlace, Iccid, TenantId};
 
-use super::{Statement, Store, StoreError, statement};
+use super::{Statement, StatementMode, Store, StoreError, statement};
 
 static FIND: Statement = statement!("find_session", INT4, TEXT, FLOAT8);
 static OF_SIM: Statement = statement!("sim_sessions", INT4, TEXT, FLOAT8, TIMESTAMPTZ, TEXT, INT8);
@@ -125,7 +125,7 @@ impl Store {
         session_ids: &[&str],
     ) -> Result<Vec<SessionReading>, StoreError> {
         let client = self.client().await?;
-        let rows = READINGS.rows(&client, self.mode, &[&tenant.0, &session_ids]).await?;
+        let rows = READINGS.rows(&client, StatementMode::FOR_MANY, &[&tenant.0, &session_ids]).await?;
         let readings = rows.iter().map(|row| SessionReading {
             iccid: row.get("iccid"),
             session_id: row.get("session_id"),
@@ -189,7 +189,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let client = self.client().await?;
         let (ids, at): (Vec<&str>, Vec<DateTime<Utc>>) = ended.iter().copied().unzip();
-        END.execute(&client, self.mode, &[&tenant.0, &ids, &at]).await?;
+        END.execute(&client, StatementMode::FOR_MANY, &[&tenant.0, &ids, &at]).await?;
         Ok(())
     }
 

@@ -8,11 +8,16 @@ WITH asked AS (
     WHERE m.tenant_id = /* tenant */ $1 AND m.source IN (/* source */ $2, '') AND m.account = ANY ($3)
     ORDER BY m.account, m.source DESC
 ), provisioned AS (
-    -- A number that two SIMs have tells neither.
+    -- A number that two SIMs have tells neither. One index for each kind of number: all in one condition would read every SIM.
     SELECT a.account, min(s.iccid) AS iccid
     FROM asked a
-    JOIN provisioned_sims s ON s.tenant_id = $1
-        AND (s.iccid = a.account OR s.imsi = a.account OR ltrim(s.msisdn, '+') = ltrim(a.account, '+'))
+    CROSS JOIN LATERAL (
+        SELECT iccid FROM provisioned_sims WHERE tenant_id = $1 AND iccid = a.account
+        UNION
+        SELECT iccid FROM provisioned_sims WHERE tenant_id = $1 AND imsi = a.account
+        UNION
+        SELECT iccid FROM provisioned_sims WHERE tenant_id = $1 AND ltrim(msisdn, '+') = ltrim(a.account, '+')
+    ) s
     GROUP BY a.account
     HAVING count(*) = 1
 )
