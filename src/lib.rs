@@ -5,6 +5,7 @@
 pub mod domain;
 pub mod config;
 pub mod broker;
+pub mod outgoing;
 pub mod source;
 pub mod ingest;
 pub mod payload;

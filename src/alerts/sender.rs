@@ -3,17 +3,14 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Client;
 use reqwest::redirect::Policy;
-use rustls::{ClientConfig, RootCertStore};
 use sha2::Sha256;
 
 use crate::domain::Clock;
+use crate::outgoing::{TlsFiles, http_failure, tls_client};
 use crate::store::alert_webhooks::ClaimedDelivery;
 
 use super::target::{CheckedNames, check_target};
 use super::{WebhookBody, WebhookOptions};
-
-/// Characters of an error that are kept.
-const ERROR_MAX_CHARS: usize = 200;
 
 /// Makes attempts.
 #[derive(Clone)]
@@ -33,6 +30,8 @@ pub(super) struct Answered {
 
 impl Sender {
     pub(super) fn new(options: &WebhookOptions, clock: Clock) -> Self {
+        let tls = tls_client(&TlsFiles::default())
+            .expect("no file is stated, and the provider has the versions that are safe");
         let client = Client::builder()
             .timeout(options.timeout)
             // A redirect could lead where the address itself must not.
@@ -41,7 +40,7 @@ impl Sender {
             .dns_resolver(Arc::new(CheckedNames { allow_private: options.allow_private }))
             .pool_max_idle_per_host(0)
             .user_agent(concat!("simbridge/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls())
+            .tls_backend_preconfigured(tls)
             .build()
             .expect("every option is ours");
         Self { client, clock, allow_private: options.allow_private }
@@ -72,7 +71,7 @@ impl Sender {
                 let error = (!status.is_success()).then(|| format!("answered {status}"));
                 Answered { status: Some(status.as_u16()), error }
             }
-            Err(error) => refused(reason(&error.without_url())),
+            Err(error) => refused(http_failure(&error.without_url())),
         }
     }
 }
@@ -84,31 +83,6 @@ pub fn signature(secret: &str, timestamp: &str, body: &[u8]) -> String {
         mac.update(part);
     }
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Trusts the machine's authorities.
-fn tls() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        roots.add(certificate).ok();
-    }
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the versions that are safe")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
-}
-
-/// What went wrong, for those who own the webhook; the innermost cause says most. Nothing of what was received.
-fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".into();
-    }
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    deepest.to_string().chars().filter(|c| !c.is_control()).take(ERROR_MAX_CHARS).collect()
 }
 
 #[cfg(test)]

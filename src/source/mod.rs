@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::queue::IngestQueue;
+use crate::outgoing::TlsFault;
 use metrics::SourceState;
 
 /// What brings records in until it is stopped.
@@ -36,4 +37,10 @@ pub(crate) trait Source: Send + Sync + 'static {
 pub struct SourceFault {
     pub key: &'static str,
     pub problem: String,
+}
+
+impl From<TlsFault> for SourceFault {
+    fn from(TlsFault { key, problem }: TlsFault) -> Self {
+        Self { key, problem }
+    }
 }

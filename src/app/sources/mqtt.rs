@@ -7,9 +7,10 @@ use crate::app::StartError;
 use crate::config::MqttSourceConfig;
 use crate::domain::TenantId;
 use crate::ingest::topics::UsageTopics;
+use crate::outgoing::TlsFiles;
 use crate::source::SourceFault;
 use crate::source::metrics::SourceKind;
-use crate::source::mqtt::{Address, MqttSource, MqttSourceOptions, TlsFiles, Version};
+use crate::source::mqtt::{Address, MqttSource, MqttSourceOptions, Version};
 
 use super::Sources;
 

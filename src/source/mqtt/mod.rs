@@ -6,7 +6,6 @@
 mod address;
 mod backoff;
 mod connection;
-mod tls;
 mod window;
 mod wire;
 
@@ -22,14 +21,13 @@ use tracing::warn;
 use crate::domain::TenantId;
 use crate::ingest::queue::{IngestQueue, Sender, Via};
 use crate::ingest::topics::UsageTopics;
+use crate::outgoing::{TlsFiles, tls_client};
 
 use super::metrics::SourceState;
 use super::{Source, SourceFault};
 use backoff::Backoff;
 
 pub use address::{Address, AddressError};
-pub use tls::TlsFiles;
-pub(super) use tls::client as tls_client;
 
 /// While a broker is away it is mentioned this often.
 const REMIND_EVERY: Duration = Duration::from_secs(300);
@@ -97,7 +95,7 @@ impl MqttSource {
     /// # Errors
     /// [`SourceFault`] when a file cannot be used, or the tenant's name cannot stand in a topic.
     pub(crate) fn new(options: MqttSourceOptions, state: Arc<SourceState>) -> Result<Self, SourceFault> {
-        let tls = options.address.is_encrypted().then(|| tls::client(&options.tls)).transpose()?;
+        let tls = options.address.is_encrypted().then(|| tls_client(&options.tls)).transpose()?.map(Arc::new);
         let plain = options.topics.filters(&options.tenant_name);
         if plain != options.topics.filters("t") && options.tenant_name.contains(['/', '+', '#']) {
             let problem = format!("`{}` cannot be a level of a topic", options.tenant_name);

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::domain::Clock;
+use crate::outgoing::http_failure;
 
 /// Attempts after the first.
 const RETRIES: u32 = 2;
@@ -30,8 +31,6 @@ const WAIT_LONGEST: Duration = Duration::from_secs(86_400);
 const REDIRECTS: usize = 5;
 /// Longest token or password.
 const SECRET_MAX_BYTES: usize = 16 << 10;
-/// Characters of an error that are kept.
-const ERROR_MAX_CHARS: usize = 200;
 
 /// How simbridge says who it is. The secret stands in a file, which is read anew for each run, so that it can be changed.
 #[derive(Clone, Debug)]
@@ -170,7 +169,7 @@ impl Fetcher {
         if let Some((name, value)) = auth {
             request = request.header(name.clone(), value.clone());
         }
-        let away = |error: reqwest::Error| FetchFault::Away(reason(&error.without_url()));
+        let away = |error: reqwest::Error| FetchFault::Away(http_failure(&error.without_url()));
         let response = request.send().await.map_err(away)?;
         self.check(&response)?;
         let body = self.body(response).await?;
@@ -210,7 +209,7 @@ impl Fetcher {
     async fn body(&self, mut response: Response) -> Result<BytesMut, FetchFault> {
         let most = self.limits.max_response_bytes;
         let mut body = BytesMut::new();
-        let away = |error: reqwest::Error| FetchFault::Away(reason(&error.without_url()));
+        let away = |error: reqwest::Error| FetchFault::Away(http_failure(&error.without_url()));
         while let Some(part) = response.chunk().await.map_err(away)? {
             if body.len() + part.len() > most {
                 return Err(FetchFault::Asked(format!("answered with more than {most} bytes")));
@@ -239,18 +238,6 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     }
     let at = DateTime::parse_from_rfc2822(text).ok()?;
     Some(at.signed_duration_since(now).to_std().unwrap_or_default())
-}
-
-/// What went wrong; the innermost cause says most. Nothing of what was received.
-fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".into();
-    }
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    deepest.to_string().chars().filter(|c| !c.is_control()).take(ERROR_MAX_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
+use crate::outgoing::{TlsFiles, tls_client};
 use crate::store::Store;
 use crate::store::source_leases::LeaseKey;
 
 use super::metrics::SourceState;
-use super::mqtt::TlsFiles;
 use super::readings::{FirstReading, Readings};
 use super::{Source, SourceFault};
 use fetch::{FetchLimits, Fetcher};
@@ -97,7 +97,7 @@ impl PanelSource {
         clock: Clock,
         state: Arc<SourceState>,
     ) -> Result<Self, SourceFault> {
-        let tls = super::mqtt::tls_client(&options.tls)?;
+        let tls = tls_client(&options.tls)?;
         options.auth.header().map_err(|problem| SourceFault { key: "auth_file", problem })?;
         options.accounts.sort_unstable();
         options.accounts.dedup();
@@ -106,7 +106,7 @@ impl PanelSource {
             max_response_bytes: options.max_response_bytes,
             retry_first: options.retry_first,
         };
-        let fetcher = Fetcher::new(Arc::unwrap_or_clone(tls), clock, limits);
+        let fetcher = Fetcher::new(tls, clock, limits);
         let holder = format!("{:032x}", rand::random::<u128>());
         let lease = LeaseKey { source: state.name().into(), holder };
         Ok(Self { options, fetcher, store, clock, state, lease, notes: Mutex::default() })
