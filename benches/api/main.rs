@@ -1,4 +1,4 @@
-//! How fast the consumption page is answered.
+//! How fast the consumption page is answered, and what the dashboard costs a browser.
 //!
 //! `cargo bench --bench api` spreads `BENCH_RECORDS` (default 10000000) of `BENCH_SIMS` (default 100000) over the six months
 //! up to today, rolls them up, starts the program, and asks each endpoint without a filter, by serving network and by SIM:
@@ -9,6 +9,9 @@
 //! With `SIMBRIDGE__HTTP__CONSUMPTION_CACHE_MAX_BYTES=0` no answer is kept, so every one is computed; those who ask for the same
 //! at the same time still share one.
 //!
+//! Then Chromium opens every page of the dashboard and tells when something was first seen, when all of it was there, and how long
+//! scripts ran (`pages`). `BENCH_MODES` (default `api,dashboard`) leaves out one or the other.
+//!
 //! Environment: as for `ingest`.
 
 #[path = "../ingest/database.rs"]
@@ -17,6 +20,13 @@ mod database;
 #[path = "../ingest/program.rs"]
 #[allow(dead_code, reason = "other benches measure more of it")]
 mod program;
+#[path = "../../tests/integration/harness/browser.rs"]
+#[allow(dead_code, reason = "tests do more with it")]
+mod browser;
+#[path = "../../tests/integration/harness/patience.rs"]
+mod patience;
+mod pages;
+mod past;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,15 +37,13 @@ use chrono::{Days, Months, NaiveDate};
 use reqwest::Client;
 use simbridge::api::{hash_key, make_key};
 use simbridge::domain::Clock;
-use simbridge::store::rollups::Lock;
-use tokio_postgres::Client as Postgres;
 
 use database::{BenchDatabase, BenchServer};
+use past::{DAYS, fill, roll_up};
+pub(crate) use patience::{PATIENCE, eventually};
 use program::Program;
 
-const LIMIT: Duration = Duration::from_secs(600);
 const CLIENTS: usize = 16;
-const DAYS: u16 = 180;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -59,27 +67,44 @@ async fn run() {
     );
 
     let program = Program::start(&database).await;
-    let key = make_key();
-    let unlimited = HashMap::from([("reading".to_owned(), 0)]);
-    let granted = ["consumption:read".parse().expect("a permission")];
-    let added = database.store.add_api_key("default", "bench", &hash_key(&key), &granted, &unlimited).await;
-    added.expect("it is stored").expect("the tenant exists");
     let sim = postgres.query_one("SELECT iccid FROM sim_numbers ORDER BY iccid LIMIT 1", &[]).await;
     let sim: String = sim.expect("a SIM").get(0);
+    let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "api,dashboard".into());
+    for mode in modes.split(',') {
+        match mode {
+            "api" => answers(&program, &key(&database, "consumption:read").await, &sim).await,
+            "dashboard" => pages::measure(&program, &key(&database, "*").await, &sim).await,
+            other => panic!("there is no mode {other}"),
+        }
+    }
+    println!("RSS of simbridge {} MB", program.memory_mb());
+}
+
+/// A key with a permission and without a limit of requests.
+async fn key(database: &BenchDatabase, permission: &str) -> String {
+    let key = make_key();
+    let unlimited = HashMap::from([("reading".to_owned(), 0)]);
+    let granted = [permission.parse().expect("a permission")];
+    let added =
+        database.store.add_api_key("default", permission, &hash_key(&key), &granted, &unlimited).await;
+    added.expect("it is stored").expect("the tenant exists");
+    key
+}
+
+async fn answers(program: &Program, key: &str, sim: &str) {
     let requests = number("BENCH_REQUESTS", 2_000);
     println!("{:64} {:>10} {:>10} {:>10} {:>10}", "", "first", "p50", "p99", "bytes");
-    for path in paths(now.date_naive()) {
+    for path in paths(Clock::System.now().date_naive()) {
         for filter in ["", "mccmnc=22801", &format!("imsi={sim}")] {
             if !filter.is_empty() && path.starts_with("invoices") {
                 continue;
             }
             let separator = if path.contains('?') { '&' } else { '?' };
             let url = format!("http://{}/api/consumption/{path}{separator}{filter}", program.http);
-            let told = measure(&url, &key, requests).await;
+            let told = measure(&url, key, requests).await;
             println!("{:64} {told}", format!("{path} {filter}"));
         }
     }
-    println!("RSS of simbridge {} MB", program.memory_mb());
 }
 
 /// What the page asks for, with its own ranges and with long ones.
@@ -102,42 +127,6 @@ fn paths(today: NaiveDate) -> Vec<String> {
         format!("usage-details?granularity=monthly&{half_year}"),
         "invoices".into(),
     ]
-}
-
-/// Records as they would have come, about as many of every SIM, month by month, in writes of 5,000 with their markers.
-async fn fill(postgres: &Postgres, records: usize) {
-    let sql = "WITH sims AS MATERIALIZED (
-                   SELECT row_number() OVER (ORDER BY s.iccid) - 1 AS n, s.iccid, s.sim_id, s.carrier_id,
-                          s.rate_plan_id
-                   FROM provisioned_sims s)
-               INSERT INTO usage_records (write_id, period_start, period_end, data_upload_bytes, data_download_bytes,
-                   total_bytes, key_tenant_id, tenant_id, carrier_id, rate_plan_id, iccid, record_id, sim_id, cycle_id, mccmnc)
-               SELECT turn / 5000, at, at + interval '5 minutes', 1000 + turn % 777, 3000 + turn % 999,
-                   4000 + turn % 777 + turn % 999, 1, 1, carrier_id, rate_plan_id, iccid, 'r' || turn, sim_id,
-                   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM'), CASE WHEN n % 3 = 0 THEN '22801' ELSE '22802' END
-               FROM generate_series($1::bigint, $2::bigint - 1) AS turn
-               CROSS JOIN LATERAL (SELECT date_trunc('day', now(), 'UTC') - $4::integer * interval '1 day'
-                                          + turn * ($4::integer * interval '1 day' / $3::bigint) AS at) AS t
-               JOIN sims ON n = turn * 7919 % (SELECT count(*) FROM provisioned_sims)";
-    let (records, step) = (records as i64, 1_000_000);
-    for from in (0..records).step_by(step as usize) {
-        let to = (from + step).min(records);
-        let days = i32::from(DAYS);
-        postgres.execute(sql, &[&from, &to, &records, &days]).await.expect("records");
-    }
-    let mark = "INSERT INTO rollup_markers (write_id, period_from, period_to, record_count)
-                SELECT write_id, min(period_start), max(period_start), count(*) FROM usage_records
-                GROUP BY write_id ORDER BY write_id";
-    postgres.execute(mark, &[]).await.expect("markers");
-}
-
-async fn roll_up(database: &BenchDatabase) {
-    loop {
-        let done = database.store.roll_up(100_000, LIMIT, Lock::Wait).await.expect("a chunk");
-        if done.expect("nobody else has the lock").markers == 0 {
-            return;
-        }
-    }
 }
 
 /// The first answer, and the median and 99th percentile of those that many clients then ask for at once.

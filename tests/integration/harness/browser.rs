@@ -133,8 +133,8 @@ impl Browser {
     }
 
     /// A command of the Chrome DevTools Protocol.
-    pub(crate) async fn devtools(&self, command: &'static str, parameters: Value) {
-        self.client.issue_cmd(DevTools(command, parameters)).await.expect("Chromium knows it");
+    pub(crate) async fn devtools(&self, command: &'static str, parameters: Value) -> Value {
+        self.client.issue_cmd(DevTools(command, parameters)).await.expect("Chromium knows it")
     }
 
     /// A window of this width, below 500 a phone's.

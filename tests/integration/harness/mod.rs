@@ -13,6 +13,7 @@ pub(crate) mod history;
 pub(crate) mod mqtt;
 pub(crate) mod packets;
 pub(crate) mod panel;
+pub(crate) mod patience;
 pub(crate) mod mosquitto;
 pub(crate) mod openvpn;
 pub(crate) mod pipeline;
@@ -21,19 +22,4 @@ pub(crate) mod radius;
 pub(crate) mod server;
 pub(crate) mod websocket;
 
-use std::time::Duration;
-
-/// How long a test waits for something that is bound to happen. Long, because only a failure ever waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until `check` gives a value; `what` names it when it never does.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = check().await {
-            return value;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+pub(crate) use patience::{PATIENCE, eventually};
