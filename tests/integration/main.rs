@@ -40,6 +40,7 @@ mod dashboard_figures;
 mod dashboard_keyboard;
 mod dashboard_live;
 mod dashboard_people;
+mod dashboard_pools;
 mod dashboard_quarantine;
 mod dashboard_sessions;
 mod dashboard_sims;
