@@ -29,7 +29,7 @@ pub struct ReconcileOptions {
     pub max_busy_percent: u32,
 }
 
-const NAMES: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
+const NAMES: [&str; 10] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InvariantLabel {
@@ -64,7 +64,7 @@ impl ReconcileMetrics {
         );
     }
 
-    /// Violations of an invariant (`I1` to `I9`) as last found.
+    /// Violations of an invariant (`I1` to `I9`, `I11`) as last found.
     pub fn violations(&self, invariant: &'static str) -> i64 {
         self.violations.get_or_create(&InvariantLabel { invariant }).get()
     }

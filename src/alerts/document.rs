@@ -3,7 +3,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::moment;
-use crate::store::alerts::Alert;
+use crate::store::alerts::{Alert, AlertPool};
 
 /// An alert as everybody sees it: over HTTP, on MQTT and in webhooks.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -12,10 +12,15 @@ pub struct AlertDocument {
     /// Grows with time; the same wherever the alert is seen.
     #[schema(example = 4711)]
     pub id: i64,
+    /// `null` for a pool as a whole.
     #[schema(example = "8941000000000000009")]
-    pub iccid: String,
+    pub iccid: Option<String>,
     #[schema(example = "sim_0123456789abcdef01234567")]
-    pub sim_id: String,
+    pub sim_id: Option<String>,
+    /// Left out for a limit of the SIM itself. With an `iccid` it is of a member that has a limit of its own in the pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<AlertedPool>,
+    /// The billing cycle of the SIM, or the period of the pool.
     pub cycle: AlertCycle,
     pub threshold: AlertThreshold,
     /// Total of the cycle when the alert was raised.
@@ -36,6 +41,16 @@ pub struct AlertDocument {
     /// reached; `null` if that is not in this cycle.
     #[schema(example = "2026-11-26")]
     pub exhausted_on: Option<NaiveDate>,
+}
+
+/// The pool of an alert.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AlertedPool {
+    #[schema(example = 3)]
+    pub id: i32,
+    /// As it was called then.
+    #[schema(example = "Trucks north")]
+    pub name: String,
 }
 
 /// The billing cycle of an alert.
@@ -61,10 +76,12 @@ pub struct AlertThreshold {
 
 impl From<Alert> for AlertDocument {
     fn from(alert: Alert) -> Self {
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             id: alert.id,
-            iccid: alert.iccid,
-            sim_id: alert.sim_id,
+            iccid: some(alert.iccid),
+            sim_id: some(alert.sim_id),
+            pool: alert.pool.map(|AlertPool { id, name }| AlertedPool { id, name }),
             cycle: AlertCycle { id: alert.cycle_id, start: alert.cycle_start, end: alert.cycle_end },
             threshold: AlertThreshold { percent: alert.threshold_percent, bytes: alert.threshold_bytes },
             used_bytes: alert.used_bytes,

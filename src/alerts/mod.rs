@@ -1,5 +1,5 @@
-//! Somebody is told when a SIM has used much of what it may use. What is raised is decided in SQL (migration V15); here it
-//! is looked for, published on the embedded broker and sent to webhooks.
+//! Somebody is told when a SIM or a pool has used much of what it may use. What is raised is decided in SQL (migrations V15 and
+//! V29); here it is looked for, published on the embedded broker and sent to webhooks.
 
 mod deliver;
 mod document;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 pub use deliver::run as deliver;
-pub use document::{AlertCycle, AlertDocument, AlertThreshold, WebhookBody};
+pub use document::{AlertCycle, AlertDocument, AlertThreshold, AlertedPool, WebhookBody};
 pub use publish::run as publish;
 pub use raise::run as raise;
 pub use sender::signature;

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::domain::Clock;
+use crate::store::pools::PoolPlace;
 use crate::store::{Store, StoreError};
 
 use super::AlertOptions;
@@ -13,9 +14,11 @@ use super::metrics::AlertMetrics;
 
 /// Alerts that are deleted in one transaction.
 const DELETED_AT_ONCE: u64 = 1_000;
+/// Pools and limited members of one transaction: of each member a month of days is read, which takes about a millisecond.
+const POOLS_AT_ONCE: i32 = 250;
 const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Looks at all SIMs, some after the others, again and again until `stop`. Totals of cycles are exact at any moment, so nothing
+/// Looks at all SIMs and pools, some after the others, again and again until `stop`. Totals of cycles are exact at any moment, so nothing
 /// has to be remembered of how a SIM came to its total: late records, corrections, other limits, other thresholds and new
 /// cycles are all found in the same way, and a kill in between loses nothing.
 pub async fn run(
@@ -31,6 +34,7 @@ pub async fn run(
         let began = Instant::now();
         let done = async {
             look(&store, clock, &options, &metrics, &stop).await?;
+            look_at_pools(&store, clock, &options, &metrics, &stop).await?;
             if delete_due <= began {
                 delete_old(&store, clock, &options).await?;
                 delete_due = began + DELETE_EVERY;
@@ -73,6 +77,30 @@ async fn look(
         metrics.raised.inc_by(u64::try_from(seen.raised).unwrap_or(0));
         match seen.last_iccid {
             Some(last) if seen.sims == options.slice_sims => after = last,
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// The same for pools and for members with limits of their own. Days of pools are as exact as rollups, and as late.
+async fn look_at_pools(
+    store: &Store,
+    clock: Clock,
+    options: &AlertOptions,
+    metrics: &AlertMetrics,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
+    let mut after = PoolPlace::default();
+    let at_once = options.slice_sims.min(POOLS_AT_ONCE);
+    while !stop.is_cancelled() {
+        let tries = options.webhook.attempts;
+        let Some(seen) = store.raise_pool_alerts(&after, at_once, clock.now(), tries).await? else {
+            return Ok(());
+        };
+        metrics.raised.inc_by(u64::try_from(seen.raised).unwrap_or(0));
+        match seen.last {
+            Some(last) if seen.subjects == at_once => after = last,
             _ => return Ok(()),
         }
     }

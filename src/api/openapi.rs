@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::Envelope;
 use super::{
-    ApiState, alerts, consumption, health, live, operations, portal, quarantine, sessions, sign_in, sims,
-    usage,
+    ApiState, alerts, consumption, health, live, operations, pools, portal, quarantine, sessions, sign_in,
+    sims, usage,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ pub(super) fn documented() -> OpenApiRouter<ApiState> {
         .merge(health::routes())
         .merge(live::routes())
         .merge(operations::routes())
+        .merge(pools::routes())
         .merge(portal::routes())
         .merge(quarantine::routes())
         .merge(sessions::routes())

@@ -66,6 +66,14 @@ impl Query {
         })
     }
 
+    /// `YYYY-MM`, as its first day; `current` counts as left out.
+    pub(crate) fn month(&mut self, name: &'static str) -> Option<NaiveDate> {
+        if self.text(name) == Some("current") {
+            return None;
+        }
+        self.parsed(name, "must be current, or a month such as 2026-11", month)
+    }
+
     /// RFC 3339 with a zone.
     pub(crate) fn time(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
         self.parsed(name, "must be a time such as 2026-11-21T12:00:00Z", |text| {
@@ -117,9 +125,24 @@ impl Query {
     }
 }
 
+fn month(text: &str) -> Option<NaiveDate> {
+    let form = text.len() == 7 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    let day: NaiveDate = form.then(|| format!("{text}-01").parse().ok())??;
+    // So that what comes before and after it has four digits too.
+    ("1000-01".."9999-01").contains(&text).then_some(day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_is_four_digits_and_two() {
+        assert_eq!(month("2026-11"), NaiveDate::from_ymd_opt(2026, 11, 1));
+        for bad in ["2026-13", "2026-1", "26-11", "2026/11", "0000-01", "9999-12", "+202-11", "2026-11-01"] {
+            assert_eq!(month(bad), None, "{bad}");
+        }
+    }
 
     fn query(pairs: &[(&str, &str)]) -> Query {
         let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();

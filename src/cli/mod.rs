@@ -14,6 +14,8 @@ mod keys;
 mod migrate;
 mod panel;
 mod password;
+mod pool_report;
+mod pools;
 mod progress;
 mod quarantine;
 mod reconcile;
@@ -108,6 +110,9 @@ enum Command {
     /// SIM inventory
     #[command(subcommand, visible_alias = "sim")]
     Sims(sims::SimsCommand),
+    /// SIMs that share a limit
+    #[command(subcommand, visible_alias = "pool")]
+    Pools(pools::PoolsCommand),
     /// Records that were parked because they could not be stored
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
@@ -191,6 +196,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Reconcile => reconcile::run(&loaded).await,
         Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,
+        Command::Pools(command) => pools::run(command, &loaded).await,
         Command::Quarantine(command) => quarantine::run(command, &loaded).await,
         Command::Accounts(command) => accounts::run(command, &loaded).await,
         Command::Panel(command) => panel::run(command, &loaded).await,

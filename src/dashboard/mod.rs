@@ -18,8 +18,18 @@ use build::{Build, hex};
 struct Assets;
 
 /// Where the browser's router shows pages. Nothing else falls back to the page: a wrong path stays a 404.
-const PAGES: [&str; 8] =
-    ["/", "/consumption", "/invoices", "/sims", "/sims/{iccid}", "/operations", "/quarantine", "/sign-in"];
+const PAGES: [&str; 10] = [
+    "/",
+    "/consumption",
+    "/invoices",
+    "/sims",
+    "/sims/{iccid}",
+    "/pools",
+    "/pools/{id}",
+    "/operations",
+    "/quarantine",
+    "/sign-in",
+];
 
 /// Nothing but files from here: no inline script or style, no other origin, no frame around it.
 const POLICY: &str =

@@ -8,7 +8,8 @@ use crate::domain::TenantId;
 use super::{Statement, Store, StoreError, statement};
 
 static RAISE: Statement = statement!("raise_alerts", TEXT, INT4, TIMESTAMPTZ, INT4);
-static LIST: Statement = statement!("list_alerts", INT4, TEXT, TEXT, TIMESTAMPTZ, TIMESTAMPTZ, INT8, INT8);
+static LIST: Statement =
+    statement!("list_alerts", INT4, TEXT, TEXT, TIMESTAMPTZ, TIMESTAMPTZ, INT8, INT8, INT4);
 static AFTER: Statement = statement!("alerts_after", INT8, INT8);
 static CURRENT: Statement = statement!("current_alerts", TIMESTAMPTZ, INT8);
 static NEWEST: Statement = statement!("newest_alert");
@@ -21,13 +22,17 @@ static SET_RULE: Statement =
 static DELETE_RULE: Statement = statement!("delete_alert_rule", INT4, INT4, TEXT);
 static DELETE_OLD: Statement = statement!("delete_old_alerts", TIMESTAMPTZ, INT8);
 
-/// A threshold that a SIM crossed.
+/// A threshold that a SIM or a pool crossed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     pub id: i64,
     pub tenant: TenantId,
+    /// Empty for a pool as a whole.
     pub sim_id: String,
     pub iccid: String,
+    /// Of a pool, or of a member that has a limit of its own there.
+    pub pool: Option<AlertPool>,
+    /// The billing cycle of the SIM, or the period of the pool.
     pub cycle_id: String,
     pub cycle_start: DateTime<Utc>,
     pub cycle_end: DateTime<Utc>,
@@ -45,6 +50,13 @@ pub struct Alert {
     pub exhausted_on: Option<NaiveDate>,
 }
 
+/// The pool of an alert, as it was called then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertPool {
+    pub id: i32,
+    pub name: String,
+}
+
 impl Alert {
     pub(super) fn from_row(row: &Row) -> Self {
         Self {
@@ -52,6 +64,10 @@ impl Alert {
             tenant: TenantId(row.get("tenant_id")),
             sim_id: row.get("sim_id"),
             iccid: row.get("iccid"),
+            pool: row.get::<_, Option<i32>>("pool_id").map(|id| AlertPool {
+                id,
+                name: row.get::<_, Option<String>>("pool_name").unwrap_or_default(),
+            }),
             cycle_id: row.get("cycle_id"),
             cycle_start: row.get("cycle_start"),
             cycle_end: row.get("cycle_end"),
@@ -83,6 +99,7 @@ pub struct AlertFilter {
     pub cycle_id: String,
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
+    pub pool: Option<i32>,
     /// Alerts with a smaller id.
     pub before: Option<i64>,
 }
@@ -144,12 +161,14 @@ impl Store {
     ) -> Result<Vec<Alert>, StoreError> {
         let client = self.client().await?;
         let before = filter.before.unwrap_or(i64::MAX);
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-            [&tenant.0, &filter.iccid, &filter.cycle_id, &filter.since, &filter.until, &before, &limit];
+        #[rustfmt::skip]
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
+            &tenant.0, &filter.iccid, &filter.cycle_id, &filter.since, &filter.until, &before, &limit, &filter.pool,
+        ];
         Ok(LIST.rows(&client, self.mode, &params).await?.iter().map(Alert::from_row).collect())
     }
 
-    /// Alerts of all tenants after one of them, oldest first.
+    /// Alerts of SIMs of all tenants after one of them, oldest first; not those of pools.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached.

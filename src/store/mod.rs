@@ -28,6 +28,8 @@ mod migrations;
 pub mod mqtt_groups;
 pub mod mqtt_sessions;
 mod partitions;
+pub(crate) mod pool_members;
+pub mod pools;
 pub mod quarantine;
 pub mod reconcile;
 pub mod retained;

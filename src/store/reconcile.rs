@@ -53,7 +53,7 @@ macro_rules! invariant {
 }
 
 #[rustfmt::skip]
-static INVARIANTS: [Invariant; 12] = [
+static INVARIANTS: [Invariant; 13] = [
     invariant!("I1", "reconcile_i1", Sims, "each cycle's totals are the sum and count of its records"),
     invariant!("I2", "reconcile_i2", Sims, "keys and records match one to one"),
     invariant!("I3", "reconcile_i3", Hours, "each hour is the sum of its records, and its SIMs are counted once"),
@@ -66,6 +66,7 @@ static INVARIANTS: [Invariant; 12] = [
     invariant!("I7", "reconcile_i7", Sims, "the cycles of a SIM have no gap and no overlap, and one is current"),
     invariant!("I8", "reconcile_i8", Sims, "a record plus its corrections is never below zero"),
     invariant!("I9", "reconcile_i9", Nothing, "no batch waits for longer than five minutes to be rolled up"),
+    invariant!("I11", "reconcile_i11", Days, "the days of a pool are the sums of its members' days"),
 ];
 
 /// What is looked at.

@@ -4,7 +4,7 @@ use fantoccini::key::Key;
 use serde_json::json;
 
 use crate::harness::browser::Browser;
-use crate::harness::customer::{SIMS, customer};
+use crate::harness::customer::{POOL, SIMS, customer};
 
 const FOCUSED: &str = "(({dataset, className, tagName}) => dataset.testid ?? (String(className) || tagName))(document.activeElement)";
 
@@ -119,7 +119,7 @@ async fn nothing_moves_for_those_who_want_no_motion() {
     browser.open("/").await;
     browser.wait_for(&format!("{running}.includes('pulse')"), &json!(true)).await;
     browser.devtools("Emulation.setEmulatedMedia", features).await;
-    for page in ["/", "/consumption", "/sims", one.as_str(), "/operations", "/quarantine"] {
+    for page in ["/", "/consumption", "/sims", one.as_str(), "/pools", POOL, "/operations", "/quarantine"] {
         browser.open(page).await;
         browser.wait("document.querySelector('#main h1') !== null").await;
         assert_eq!(browser.value(running).await, json!([]), "{page} while it loads");

@@ -84,8 +84,20 @@ async fn no_page_asks_elsewhere_or_complains() {
     post(&api, "a", GB).await;
     let browser = Browser::at(&api.base).await;
     let one = format!("/sims/{ICCID}");
-    let pages =
-        ["/", "/consumption", "/invoices", "/sims", one.as_str(), "/operations", "/quarantine", "/sign-in"];
+    let made = api.post_as(DEMO_KEY, "/api/v1/pools", &json!({"name": "p", "limitBytes": 2 * GB})).await;
+    assert_eq!(made.header("location"), Some("/api/v1/pools/1"), "{}", made.text);
+    let pages = [
+        "/",
+        "/consumption",
+        "/invoices",
+        "/sims",
+        one.as_str(),
+        "/pools",
+        "/pools/1",
+        "/operations",
+        "/quarantine",
+        "/sign-in",
+    ];
     for page in pages {
         let answer = api.get(page).await;
         let policy = answer.header("content-security-policy").expect("a policy");

@@ -66,6 +66,8 @@ async fn pages_are_shown_at_their_paths_and_nowhere_else() {
         "/invoices",
         "/sims",
         "/sims/8941000000000000009",
+        "/pools",
+        "/pools/1",
         "/operations",
         "/quarantine",
         "/sign-in",

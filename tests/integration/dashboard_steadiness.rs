@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::api::{DEMO_KEY, TestApi};
 use crate::harness::browser::Browser;
-use crate::harness::customer::{SIMS, customer, park};
+use crate::harness::customer::{POOL, SIMS, customer, park};
 use crate::harness::database::now;
 
 /// The largest sum of shifts that nobody notices; Chromium calls 0.1 good.
@@ -45,6 +45,8 @@ async fn pages_are_steady(width: u32) {
         ("/invoices", false),
         ("/sims", true),
         (one.as_str(), true),
+        ("/pools", true),
+        (POOL, true),
         ("/operations", true),
         ("/quarantine", true),
         ("/quarantine?state=discarded", true),

@@ -220,7 +220,7 @@ async fn making_roles_again_restores_exactly_what_they_may() {
     database.owner().create_roles("simbridge").await.expect("roles");
     let before = rights(&database).await;
     let of = |start: &str| before.iter().filter(|line| line.starts_with(start)).count();
-    assert!(of("r ") > 60 && of("column ") > 10 && of("policy|") == 24, "{before:#?}");
+    assert!(of("r ") > 60 && of("column ") > 10 && of("policy|") == 30, "{before:#?}");
     for change in [
         "GRANT ALL ON api_keys TO simbridge_read",
         "GRANT SELECT (key_hash) ON api_keys TO simbridge_read",

@@ -54,6 +54,16 @@ pub(crate) async fn three_tenants() -> TestDatabase {
     database.roll_up().await;
     database.run("SELECT make_invoices('2026-03-10T12:00:00Z', 3, 14)").await;
     crate::alerts::raise(&database.store, NOW).await;
+    // A pool of each tenant, with its SIMs.
+    database
+        .run(
+            "INSERT INTO usage_pools (tenant_id, name, limit_bytes, created_at, updated_at)
+             SELECT id, 'all', 1000, now(), now() FROM tenants;
+             INSERT INTO usage_pool_members (pool_id, tenant_id, iccid, joined_on)
+             SELECT p.id, s.tenant_id, s.iccid, '2026-03-01' FROM provisioned_sims s JOIN usage_pools p USING (tenant_id);
+             SELECT sum_pool_days(id, '2026-01-01', '2026-12-31') FROM tenants",
+        )
+        .await;
     database
 }
 
@@ -65,7 +75,7 @@ async fn a_reader_sees_the_rows_of_its_tenants_whatever_it_asks() {
          WHERE c.relnamespace = current_schema()::regnamespace AND NOT c.relispartition
            AND has_table_privilege('simbridge_read', c.oid, 'SELECT') ORDER BY 1";
     let tables = database.rows(tables).await;
-    assert_eq!(tables.len(), 10, "{tables:?}");
+    assert_eq!(tables.len(), 13, "{tables:?}");
     for (tenants, ids) in
         [(vec!["default"], "1"), (vec!["third"], "3"), (vec!["second", "third"], "2, 3"), (vec![], "0")]
     {

@@ -27,12 +27,13 @@ pub(crate) struct AlertPage {
 /// A SIM crosses a threshold when the total of its current billing cycle reaches it. Of the thresholds that were newly crossed
 /// the highest one is told, once in a cycle; again only after the limit or the thresholds were changed. Cycles that have ended
 /// raise nothing, however late their records are; a correction that takes usage back takes no alert back and does not let it be
-/// told a second time.
+/// told a second time. A pool, and a member that has a limit of its own in it, are told of by the same rules, once in a period.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "Alerts", operation_id = "listAlerts",
     security(("bearer" = ["usage:read"]), ("apiKey" = ["usage:read"])),
     params(
-        ("iccid" = Option<String>, Query, description = "Of this SIM"),
-        ("cycle" = Option<String>, Query, description = "Of this billing cycle, such as 2026-11"),
+        ("iccid" = Option<String>, Query, description = "Of this SIM, also as a member of a pool"),
+        ("pool" = Option<i64>, Query, minimum = 1, maximum = 2147483647, description = "Of the pool with this id, members with limits of their own included"),
+        ("cycle" = Option<String>, Query, description = "Of this billing cycle or period of a pool, such as 2026-11"),
         ("since" = Option<String>, Query, description = "Raised at this moment or later, RFC 3339"),
         ("until" = Option<String>, Query, description = "Raised before this moment, RFC 3339"),
         ("limit" = Option<i64>, Query, description = "Alerts of a page, from 1 to 500, 50 if left out"),
@@ -49,9 +50,10 @@ pub(super) async fn list(
         query.fault("cycle", "must be a month such as 2026-11");
     }
     let (since, until) = (query.time("since"), query.time("until"));
+    let pool = query.number("pool", 1, i32::MAX.into()).and_then(|id| i32::try_from(id).ok());
     let (limit, before) = page(&mut query);
     query.finish()?;
-    let filter = AlertFilter { iccid, cycle_id, since, until, before };
+    let filter = AlertFilter { iccid, cycle_id, since, until, pool, before };
     let mut alerts = state.store.alerts(caller.tenant, &filter, limit + 1).await?;
     let next_cursor = cut(&mut alerts, limit, |alert| alert.id);
     Ok(Json(AlertPage { alerts: alerts.into_iter().map(AlertDocument::from).collect(), next_cursor }))

@@ -1,6 +1,7 @@
 //! Alerts: what was raised, from when on, and where it is sent.
 
 mod list;
+mod pool_thresholds;
 mod thresholds;
 mod webhooks;
 
@@ -21,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(thresholds::of_tenant, thresholds::set_of_tenant, thresholds::delete_of_tenant))
         .routes(routes!(thresholds::of_plan, thresholds::set_of_plan, thresholds::delete_of_plan))
         .routes(routes!(thresholds::of_sim, thresholds::set_of_sim, thresholds::delete_of_sim))
+        .routes(routes!(pool_thresholds::show, pool_thresholds::set, pool_thresholds::delete))
         .routes(routes!(webhooks::list, webhooks::add))
         .routes(routes!(webhooks::delete))
         .routes(routes!(webhooks::deliveries))

@@ -16,7 +16,7 @@ const PERCENT_AT_MOST: i32 = 1_000;
 /// Beyond this a JSON number is not exact.
 const BYTES_AT_MOST: i64 = 1 << 53;
 /// What holds where nothing is stated.
-const DEFAULT_PERCENTS: [i32; 3] = [80, 90, 100];
+pub(super) const DEFAULT_PERCENTS: [i32; 3] = [80, 90, 100];
 
 /// Exactly one of `percent` and `bytes`.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(crate) struct Threshold {
     /// Of the SIM's data limit, a whole number from 1 to 1000. Without a limit it is never crossed.
     #[schema(example = 80, minimum = 1, maximum = 1000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    percent: Option<i32>,
+    pub(super) percent: Option<i32>,
     /// In a billing cycle, from 1 to 2^53, with a limit or without.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_992_i64)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub(crate) struct Threshold {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewThresholds {
     /// At most 20, in any order; none at all means that nothing is told.
-    thresholds: Vec<Threshold>,
+    pub(super) thresholds: Vec<Threshold>,
 }
 
 /// Thresholds that hold.
@@ -46,7 +46,7 @@ pub(crate) struct NewThresholds {
 pub(crate) struct Thresholds {
     /// Percents first, each kind in rising order.
     thresholds: Vec<Threshold>,
-    /// Where they are stated: `sim`, `ratePlan`, `tenant`, or `default` when nowhere.
+    /// Where they are stated: `sim`, `pool`, `ratePlan`, `tenant`, or `default` when nowhere.
     #[schema(example = "tenant")]
     stated_for: String,
 }
@@ -200,9 +200,13 @@ async fn show(state: &ApiState, caller: &Caller, scope: &RuleScope) -> Result<Js
         Some(rule) => (rule.percents, rule.bytes, rule.stated_for),
         None => (DEFAULT_PERCENTS.to_vec(), Vec::new(), "default".to_owned()),
     };
+    Ok(Json(listed(percents, bytes, stated_for)))
+}
+
+pub(super) fn listed(percents: Vec<i32>, bytes: Vec<i64>, stated_for: String) -> Thresholds {
     let percents = percents.into_iter().map(|percent| Threshold { percent: Some(percent), bytes: None });
     let bytes = bytes.into_iter().map(|bytes| Threshold { percent: None, bytes: Some(bytes) });
-    Ok(Json(Thresholds { thresholds: percents.chain(bytes).collect(), stated_for }))
+    Thresholds { thresholds: percents.chain(bytes).collect(), stated_for }
 }
 
 async fn set(
@@ -224,7 +228,7 @@ async fn forget(state: &ApiState, caller: &Caller, scope: &RuleScope) -> Result<
 }
 
 /// Percents and bytes, sorted and without repetitions.
-fn checked(given: &[Threshold]) -> Result<(Vec<i32>, Vec<i64>), Vec<Fault>> {
+pub(super) fn checked(given: &[Threshold]) -> Result<(Vec<i32>, Vec<i64>), Vec<Fault>> {
     let (mut percents, mut bytes, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     if given.len() > THRESHOLDS_AT_MOST {
         return Err(vec![Fault::new("thresholds", format!("must be at most {THRESHOLDS_AT_MOST}"))]);

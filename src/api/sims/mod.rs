@@ -5,7 +5,6 @@ mod fields;
 mod history;
 mod import;
 mod lists;
-mod number;
 mod records;
 mod resource;
 mod sessions;
@@ -21,8 +20,8 @@ use utoipa_axum::routes;
 
 use crate::domain::Iccid;
 
-use super::ApiState;
 use super::error::ApiError;
+use super::{ApiState, number};
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
@@ -112,39 +112,9 @@ pub(super) async fn show(
     State(state): State<ApiState>,
     mut query: Query,
 ) -> Result<Json<SimUsage>, ApiError> {
-    let month = match query.text("cycle") {
-        None | Some("current") => None,
-        Some(text) => {
-            let month = month(text);
-            if month.is_none() {
-                query.fault("cycle", "must be current, or a month such as 2026-11");
-            }
-            month
-        }
-    };
+    let month = query.month("cycle");
     query.finish()?;
     let now = state.clock.now();
     let usage = state.store.sim_cycle_usage(caller.tenant, &id, month, now).await?;
     usage.map(|usage| Json(usage.into())).ok_or(ApiError::SimNotFound)
-}
-
-/// `YYYY-MM` as its first day.
-fn month(text: &str) -> Option<NaiveDate> {
-    let form = text.len() == 7 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    let day: NaiveDate = form.then(|| format!("{text}-01").parse().ok())??;
-    // So that what comes before and after it has four digits too.
-    ("1000-01".."9999-01").contains(&text).then_some(day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_month_is_four_digits_and_two() {
-        assert_eq!(month("2026-11"), NaiveDate::from_ymd_opt(2026, 11, 1));
-        for bad in ["2026-13", "2026-1", "26-11", "2026/11", "0000-01", "9999-12", "+202-11", "2026-11-01"] {
-            assert_eq!(month(bad), None, "{bad}");
-        }
-    }
 }

@@ -1,4 +1,5 @@
 mod history;
+mod pools;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -88,7 +89,7 @@ pub(super) async fn run(args: DemoArgs, mut loaded: Loaded) -> Result<ExitCode, 
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     let fleet = Arc::new(Fleet::generate(FleetSpec { sims: args.sims, seed: args.seed }));
-    let outcome = match provision(&bridge, &fleet).await {
+    let outcome = match provision(&bridge, &fleet, args.history_days).await {
         Ok(()) => {
             introduce(&bridge, &loaded, &args, started.elapsed());
             with_history(args, &bridge, &loaded, fleet, signals).await
@@ -126,7 +127,7 @@ async fn with_history(
     outcome
 }
 
-async fn provision(bridge: &Bridge, fleet: &Fleet) -> Result<(), Failure> {
+async fn provision(bridge: &Bridge, fleet: &Fleet, history_days: u16) -> Result<(), Failure> {
     let csv = fleet.inventory_csv();
     let broken =
         |problem: String| Failure::new(70, format!("the simulated inventory cannot be read: {problem}"));
@@ -137,6 +138,7 @@ async fn provision(bridge: &Bridge, fleet: &Fleet) -> Result<(), Failure> {
     for chunk in rows.chunks(IMPORT_CHUNK) {
         bridge.store.import_sims(DEFAULT_TENANT.0, chunk, Clock::System.now()).await?;
     }
+    pools::provision(&bridge.store, &rows, history_days).await?;
     Ok(())
 }
 

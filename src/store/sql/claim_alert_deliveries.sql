@@ -23,7 +23,7 @@ SELECT a.id, a.tenant_id, a.sim_id, a.iccid, a.cycle_id, a.cycle_start, a.cycle_
        least(a.used_bytes, 9007199254740991)::bigint AS used_bytes,
        CASE WHEN a.used_bytes > 9007199254740991 THEN a.used_bytes::text END AS used_bytes_exact,
        CASE WHEN a.limit_bytes > 0 THEN round(a.used_bytes * 100 / a.limit_bytes, 2)::double precision END AS percent,
-       a.raised_at, a.exhausted_on, d.id AS delivery_id, d.attempts, d.tries_left, d.webhook_id, w.url, w.secret
+       a.raised_at, a.exhausted_on, a.pool_id, a.pool_name, d.id AS delivery_id, d.attempts, d.tries_left, d.webhook_id, w.url, w.secret
 FROM claimed d
 JOIN alert_webhooks w ON w.id = d.webhook_id
 JOIN usage_alerts a ON a.id = d.alert_id

@@ -12,7 +12,8 @@ pub(crate) const SIMS: [&str; 3] = ["8941000000000000001", "8941000000000000002"
 /// Days of usage: they reach into a month that is closed.
 const DAYS: i64 = 35;
 
-/// A demo with three SIMs of two carriers at two places, which used data on each of the last days, invoices, and parked records.
+/// A demo with three SIMs of two carriers at two places, which used data on each of the last days, invoices, parked records, and a
+/// pool of all of them.
 pub(crate) async fn customer() -> (TestDatabase, TestApi) {
     let database = TestDatabase::new().await;
     let api = TestApi::demo(&database).await;
@@ -48,8 +49,24 @@ pub(crate) async fn customer() -> (TestDatabase, TestApi) {
     }
     park(&api, "parked", 12).await;
     database.roll_up().await;
+    pool(&api).await;
     database.store.make_invoices(now(), 3, 30).await.expect("invoices");
     (database, api)
+}
+
+/// Path of the page and resource of the pool.
+pub(crate) const POOL: &str = "/pools/1";
+
+async fn pool(api: &TestApi) {
+    let made = api
+        .post_as(DEMO_KEY, "/api/v1/pools", &json!({"name": "Everything", "limitBytes": 400_000_000}))
+        .await;
+    assert_eq!((made.status, made.header("location")), (201, Some("/api/v1/pools/1")), "{}", made.text);
+    let from = (now() - TimeDelta::days(DAYS)).date_naive();
+    let members: Vec<_> =
+        SIMS.iter().map(|iccid| json!({"sim": iccid, "from": from, "limitBytes": 50_000_000})).collect();
+    let joined = api.post_as(DEMO_KEY, "/api/v1/pools/1/members", &json!({"members": members})).await;
+    assert_eq!((joined.status, &joined.json()["added"]), (200, &json!(3)), "{}", joined.text);
 }
 
 /// Sends so many records that are at fault, called `name-0` and so on.

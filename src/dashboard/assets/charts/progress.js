@@ -46,12 +46,15 @@ function track({ share, label, marks = [] }) {
   );
 }
 
-/** For a cell of a table. `used` and `limit` in bytes; without a limit there is no bar. `label` names it for screen readers. */
-export function progressBar({ used, limit, label }) {
+/**
+ * For a cell of a table. `used` and `limit` in bytes; without a limit there is no bar but `none`. `label` names it for screen
+ * readers.
+ */
+export function progressBar({ used, limit, label, none = "No limit", testid = "sim-usage-bar" }) {
   const share = shareOf(used, limit);
-  const dataset = { testid: "sim-usage-bar", bytes: used };
+  const dataset = { testid, bytes: used };
   if (share === null)
-    return h("span", { class: "progress-none", dataset: { ...dataset, level: "none" } }, "No limit");
+    return h("span", { class: "progress-none", dataset: { ...dataset, level: "none" } }, none);
   const bar = h(
     "span",
     {

@@ -2,8 +2,9 @@
 
 import { fill, h } from "../dom.js";
 import { createCumulativeChart } from "../charts/cumulative.js";
-import { cycleBar, level, levelWords, shareOf } from "../charts/progress.js";
+import { level, levelWords, shareOf } from "../charts/progress.js";
 import { forecastOf } from "../forecast.js";
+import { limitBar, outlook } from "../outlook.js";
 import { createPanel } from "../panel.js";
 import { exact } from "../usage.js";
 
@@ -55,8 +56,8 @@ export function createCyclePanel({ api, format }) {
             h("span", { class: "cycle-level" }, levelWords(share)),
           ),
       ),
-      share !== null && bar(forecast, exact(usage, "totalBytes"), exact(limit, "totalBytes")),
-      outlook(forecast, most, end),
+      share !== null && limitBar({ forecast, used: exact(usage, "totalBytes"), limit: exact(limit, "totalBytes") }),
+      outlook({ forecast, limit: most, end, what: "cycle", format }),
       chart.element,
       figures(usage, forecast),
     );
@@ -92,56 +93,6 @@ export function createCyclePanel({ api, format }) {
     const answer = await api.get(`${path}/usage`, {}, { signal });
     const start = format.isoDay(answer.billingCycle.start);
     return [answer, await api.get(`${path}/usage/history`, { granularity: "daily", start }, { signal })];
-  }
-
-  function bar(forecast, used, most) {
-    const ahead =
-      forecast.kind === "fits" || forecast.kind === "exceeds" ? shareOf(forecast.projected, most) : null;
-    return h(
-      "div",
-      { class: "cycle-bar" },
-      cycleBar({ used, limit: most, ahead, time: forecast.elapsed * 100, label: "Used of the limit" }),
-      h(
-        "p",
-        { class: "cycle-key", "aria-hidden": "true" },
-        h("span", { class: "key-used" }, "Used"),
-        ahead !== null && h("span", { class: "key-ahead" }, "Projected"),
-        h("span", { class: "key-time" }, "Time passed"),
-      ),
-    );
-  }
-
-  /** One sentence on where it goes. */
-  function outlook(forecast, most, end) {
-    const total = format.bytes(forecast.projected);
-    const at = forecast.at === null ? null : format.isoDay(forecast.at);
-    const days = forecast.at === null ? 0 : Math.floor((end - forecast.at) / 86_400_000);
-    const before =
-      days < 1
-        ? "on the last day of the cycle"
-        : days === 1
-          ? "a day before the cycle ends"
-          : `${days} days before the cycle ends`;
-    const words = {
-      unused: () => "Nothing was used in this cycle yet.",
-      early: () => "The cycle has hardly begun: it is too early for a forecast.",
-      reached: () =>
-        `The limit is reached. If usage goes on as in this cycle so far, it comes to ${total}, ${format.percent(shareOf(forecast.projected, most), { digits: 0 })} of the limit.`,
-      exceeds: () =>
-        `If usage goes on as in this cycle so far, the limit is reached on ${format.weekday(forecast.at)}, ${before}, and the total comes to ${total}.`,
-      fits: () =>
-        `If usage goes on as in this cycle so far, it comes to ${total}, ${format.percent(shareOf(forecast.projected, most), { digits: 0 })} of the limit.`,
-      unlimited: () => `If usage goes on as in this cycle so far, it comes to ${total}.`,
-    }[forecast.kind]();
-    const kind = { reached: "bad", exceeds: "warn" }[forecast.kind] ?? "plain";
-    return h(
-      "p",
-      {
-        class: `outlook outlook-${kind}`,
-        dataset: { testid: "cycle-forecast", kind: forecast.kind, ...(at ? { day: at } : {}) },
-      },
-      words,
-    );
   }
 
   function figures(usage, forecast) {

@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::super::exact::EXACT_UP_TO;
+use super::exact::EXACT_UP_TO;
 
 /// A whole decimal number as a JSON number and, where clients would round it, as text too.
 pub(super) fn of_text(text: &str) -> (Number, Option<String>) {
