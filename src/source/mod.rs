@@ -1,5 +1,6 @@
 //! What brings records in, beside the embedded broker.
 
+mod amount;
 mod counting;
 pub mod file;
 pub mod metrics;
@@ -8,6 +9,7 @@ pub mod openvpn;
 pub mod panel;
 pub mod radius;
 pub mod readings;
+mod turns;
 
 use std::sync::Arc;
 
