@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod openvpn;
 pub mod panel;
+mod phase;
 pub mod radius;
 pub mod readings;
 mod turns;
