@@ -19,6 +19,7 @@ pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod radius;
 pub(crate) mod server;
+pub(crate) mod spool;
 pub(crate) mod websocket;
 
 use std::time::Duration;
