@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 28] = [
+static MIGRATIONS: [Migration; 29] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -52,6 +52,7 @@ static MIGRATIONS: [Migration; 28] = [
     migration!(26, "usage_accounts"),
     migration!(27, "source_leases"),
     migration!(28, "told_sessions"),
+    migration!(29, "accounts_of_files"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

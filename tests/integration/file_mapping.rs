@@ -7,11 +7,13 @@ use simbridge::config::{Flags, load};
 use simbridge::domain::{Clock, Iccid};
 use simbridge::source::file::{ImportRequest, Opened, RunOptions, UsageFile};
 use simbridge::store::accounts::AccountKey;
+use simbridge::store::roles::RoleKind;
 use simbridge::store::sims::SimRow;
 use tokio_util::sync::CancellationToken;
 
+use crate::database_roles_commands::url_of;
 use crate::harness::PATIENCE;
-use crate::harness::bridge::{BridgeProcess, command};
+use crate::harness::bridge::{BridgeProcess, command, command_as};
 use crate::harness::database::{TENANT, TestDatabase, sim};
 use crate::harness::pipeline::{options, time};
 use crate::harness::spool::{Spool, minutes_ago};
@@ -150,7 +152,8 @@ async fn a_platforms_json_is_read_by_pointers_and_what_an_unknown_account_used_c
     let detail = "/usage/total is neither text nor a number";
     assert_eq!(parked[1], format!("invalid|platform.ndjson:5|{detail}"));
     assert!(parked[2].starts_with("malformed|platform.ndjson:6|the line is not JSON"), "{parked:#?}");
-    let replay = ["quarantine", "replay", "--all"];
+    let id = database.text("SELECT id FROM quarantine WHERE reason = 'unknown_account'", &[]).await;
+    let replay = ["quarantine", "replay", &id];
     let (_, told, wrong) = command(&database, &replay).await;
     assert_eq!(records(&database).await, before, "still unknown: {told}{wrong}");
     assert!(database.store.save_account(&key("bob", "platform"), &iccid).await.expect("it works"));
@@ -217,4 +220,24 @@ async fn the_command_names_the_mapping_and_the_check_what_is_wrong_with_one() {
     let (code, _, wrong) = command(&database, &["--config", &path, "check"]).await;
     assert_eq!(code, Some(78), "{wrong}");
     assert!(wrong.contains("`mapping[0].total`"), "{wrong}");
+}
+
+/// Catches a login that may import and may not look up accounts: it would wait for ever for what it is never given.
+#[tokio::test]
+async fn a_login_with_the_role_ingest_imports_rows_of_accounts() {
+    let database = database().await;
+    let url = url_of(&database, RoleKind::Ingest, &[]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (config, file) = (directory.path().join("c.toml"), directory.path().join("a.csv"));
+    let mapping = "[[mapping]]\nname = \"op\"\naccount = \"who\"\nstart = [\"at\"]\ntotal = \"bytes\"\n";
+    std::fs::write(&config, mapping).expect("it is ours");
+    let at = minutes_ago(30);
+    std::fs::write(&file, format!("who,at,bytes\n228011234567890,{at},5\nnobody,{at},6\n"))
+        .expect("it is ours");
+    let [config, file] = [config, file].map(|path| path.display().to_string());
+    let import = ["--config", &config, "import", "--mapping", "op", &file];
+    let (code, told, wrong) = command_as(&url, &import).await;
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(told.starts_with("a.csv: 2 records read, 1 stored, 0 duplicates, 1 parked"), "{told}");
+    database.assert_reconciled().await;
 }

@@ -120,7 +120,7 @@ impl Import {
     async fn feed(&mut self, lanes: Lanes, ledger: &Ledger, options: &RunOptions) -> Result<(), ImportError> {
         while let Some(mut stretch) = self.rows.next().await? {
             if let Some(mapping) = &self.mapping {
-                resolve(&mut stretch.rows, &options.store, self.request.tenant, &mapping.name).await;
+                resolve(&mut stretch.rows, &options.store, self.request.tenant, &mapping.name).await?;
             }
             let open = ledger.open(stretch.rows.len(), stretch.end);
             let now = options.clock.now();
