@@ -3,7 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use tokio::fs;
+use nix::errno::Errno;
+use tokio::fs::{self, OpenOptions};
+use tokio::io::AsyncWriteExt;
 
 use crate::source::file::stamp::Stamp;
 
@@ -31,11 +33,13 @@ pub(super) async fn put_away(
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
+    // Whoever puts files here may be trusted less than this program: a link would lead it to write elsewhere.
+    if !fs::symlink_metadata(&into).await?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
     let target = free_name(&into, name).await?;
     if let Some(reason) = reason {
-        let mut told = target.clone().into_os_string();
-        told.push(".reason.txt");
-        fs::write(told, reason).await?;
+        tell(&target, reason).await?;
     }
     // Nobody else writes there but an instance that lost its lease without knowing, and that has the same file.
     match fs::rename(&from, &target).await {
@@ -48,6 +52,20 @@ pub(super) async fn put_away(
     // Between the look above and the move, another file took its name. It is to be read in its turn.
     fs::rename(&target, &from).await?;
     Ok(None)
+}
+
+/// Writes why a file cannot be used beside the place to which it is moved.
+async fn tell(target: &Path, reason: &str) -> io::Result<()> {
+    let mut path = target.to_owned().into_os_string();
+    path.push(".reason.txt");
+    // Left by a kill before the move, or a link.
+    match fs::remove_file(&path).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path).await?;
+    file.write_all(reason.as_bytes()).await?;
+    file.flush().await
 }
 
 async fn is_still(path: &Path, stamp: Stamp) -> io::Result<bool> {
@@ -117,6 +135,27 @@ mod tests {
         std::fs::write(directory.path().join("done"), "a file").expect("it is ours");
         let away = put_away(directory.path(), "a.csv", stamp(&path), "done", None).await;
         assert_eq!(away.expect_err("done is no directory").kind(), ErrorKind::NotADirectory);
+        assert!(path.exists());
+    }
+    /// Catches a program that those who put files there lead to write elsewhere.
+    #[tokio::test]
+    async fn links_are_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, elsewhere) = (directory.path().join("a.csv"), directory.path().join("elsewhere"));
+        std::fs::write(&path, "a").expect("it is ours");
+        std::fs::write(&elsewhere, "as it was").expect("it is ours");
+        std::fs::create_dir(directory.path().join("failed")).expect("it is ours");
+        let told = directory.path().join("failed/a.csv.reason.txt");
+        std::os::unix::fs::symlink(&elsewhere, &told).expect("it is ours");
+        let away = put_away(directory.path(), "a.csv", stamp(&path), "failed", Some("why")).await;
+        assert_eq!(away.expect("it can be moved"), Some(directory.path().join("failed/a.csv")));
+        assert_eq!(std::fs::read_to_string(&elsewhere).expect("it is there"), "as it was");
+        assert_eq!(std::fs::read_to_string(&told).expect("it is there"), "why");
+        std::fs::write(&path, "b").expect("it is ours");
+        std::os::unix::fs::symlink(directory.path().join("failed"), directory.path().join("done"))
+            .expect("it is ours");
+        let away = put_away(directory.path(), "a.csv", stamp(&path), "done", None).await;
+        assert_eq!(away.expect_err("done is a link").kind(), ErrorKind::NotADirectory);
         assert!(path.exists());
     }
 }

@@ -104,7 +104,8 @@ impl SpoolSource {
                 warn!(source = self.parts.state.name(), file = name, error = why, "the file cannot be used");
                 let directory = self.options.directory.display();
                 let reason = format!(
-                    "{why}\n\nNothing of it was imported that is not told by `simbridge quarantine list`. To try it again, put it into {directory}.\n"
+                    "{why}\n\nTo try it again, mend it or the mapping, and put it into {directory}. Rows that count already \
+                     are recognised.\n"
                 );
                 Ok(Some(Settled { stamp, reason: Some(reason) }))
             }
