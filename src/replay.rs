@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::domain::{Clock, Provenance};
+use crate::domain::{Clock, Iccid, Provenance};
 use crate::ingest::queue::{RecordReceipt, RecordStatus, Via};
 use crate::ingest::round::{Place, Round};
 use crate::ingest::topics::UsageTopics;
@@ -25,6 +27,14 @@ impl ReplayRules {
     pub fn new(config: &Config) -> Self {
         Self { topics: UsageTopics::parse(&config.mqtt.topics).ok(), limits: config.ingest.payload_limits() }
     }
+}
+
+/// What a row of a file says that was parked because its account stood for no SIM.
+#[derive(Deserialize)]
+struct OfAccount {
+    iccid: Option<IgnoredAny>,
+    account: Option<String>,
+    mapping: Option<String>,
 }
 
 /// Replays parked records.
@@ -61,7 +71,9 @@ impl Replay<'_> {
         if entry.state != "parked" {
             return Err(ReplayError::NotParked(entry.state.clone()));
         }
-        let mut arrived = self.decode(entry, &mended.unwrap_or_else(|| entry.payload.clone()))?;
+        let payload = mended.unwrap_or_else(|| entry.payload.clone());
+        let sim = self.sim_of_account(entry, &payload).await?;
+        let mut arrived = self.decode(entry, &payload, sim.as_ref())?;
         let mut receipts: Vec<Option<RecordReceipt>> = vec![None; arrived.len()];
         while !arrived.is_empty() {
             let round = Round::fold(arrived);
@@ -87,15 +99,31 @@ impl Replay<'_> {
         Ok(receipts.into_iter().flatten().collect())
     }
 
+    /// The SIM of a row of a file that tells an account instead.
+    async fn sim_of_account(
+        &self,
+        entry: &QuarantineEntry,
+        payload: &Bytes,
+    ) -> Result<Option<Iccid>, ReplayError> {
+        let Ok(OfAccount { iccid: None, account: Some(account), mapping: Some(mapping) }) =
+            serde_json::from_slice(payload)
+        else {
+            return Ok(None);
+        };
+        let mut known = self.store.resolve_accounts(entry.tenant, &mapping, &[&account]).await?;
+        Ok(known.remove(&account))
+    }
+
     fn decode(
         &self,
         entry: &QuarantineEntry,
         payload: &Bytes,
+        sim: Option<&Iccid>,
     ) -> Result<Vec<(NewRecord, Place)>, ReplayError> {
         let topic = self.rules.topics.as_ref().and_then(|topics| topics.classify(&entry.topic));
         let envelope = Envelope {
             tenant: entry.tenant,
-            topic_iccid: topic.and_then(|topic| topic.iccid),
+            topic_iccid: sim.map(Iccid::as_str).or(topic.and_then(|topic| topic.iccid)),
             own_iccid: None,
             may_correct: self.allow_corrections,
             now: self.clock.now(),

@@ -58,6 +58,8 @@ pub(crate) async fn import(
     let options = RunOptions {
         store: database.store.clone(),
         pipeline,
+        metrics: Default::default(),
+        database: Default::default(),
         clock: Clock::System,
         stop: CancellationToken::new(),
         grace: Duration::ZERO,

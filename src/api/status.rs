@@ -36,7 +36,7 @@ pub(super) struct SourceStatus {
     #[schema(example = "carrier")]
     name: String,
     /// `mqtt`: a broker of others; `openvpn`: a server whose clients are metered; `panel`: a remote panel; `radius`: accounting of
-    /// others
+    /// others; `files`: a directory
     #[schema(example = "mqtt")]
     kind: &'static str,
     /// `connecting`, `subscribed` at a broker or `reading` what else is read, `waiting` to try again, or `stopped`
@@ -52,6 +52,24 @@ pub(super) struct SourceStatus {
     reconnects: u64,
     failures: u64,
     last_error: Option<String>,
+    /// Of a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<FilesStatus>,
+}
+
+/// Files of a directory, since the start of this instance
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FilesStatus {
+    done: u64,
+    failed: u64,
+    waiting: i64,
+    oldest_waiting_seconds: f64,
+    rows_stored: u64,
+    rows_duplicate: u64,
+    rows_parked: u64,
+    /// The file that this instance imports now.
+    reading: Option<String>,
 }
 
 /// Looks at everything.
@@ -86,6 +104,16 @@ pub(super) async fn standing(state: &ApiState) -> Standing {
             reconnects: source.reconnects,
             failures: source.failures,
             last_error: source.last_error,
+            files: source.files.map(|files| FilesStatus {
+                done: files.done,
+                failed: files.failed,
+                waiting: files.waiting,
+                oldest_waiting_seconds: files.oldest_waiting_seconds,
+                rows_stored: files.rows_stored,
+                rows_duplicate: files.rows_duplicate,
+                rows_parked: files.rows_parked,
+                reading: files.reading,
+            }),
         });
     }
     Standing { ready: checks.iter().all(|(_, result)| result.is_ok()), problems, sources }

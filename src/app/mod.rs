@@ -179,7 +179,15 @@ impl Bridge {
         );
         metrics.watch_queue(queue.gauge());
         let (clock, stops) = (options.clock, [&soft, &hard]);
-        let sources = Sources { config, clock, store: &store, metrics: &metrics, queue: &queue, stops };
+        let sources = Sources {
+            config,
+            clock,
+            store: &store,
+            metrics: &metrics,
+            queue: &queue,
+            database: &state,
+            stops,
+        };
         sources.start(&intake_tasks).await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let addresses = mqtt.as_ref().map(BrokerListeners::addresses).unwrap_or_default();

@@ -1,6 +1,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{DEFAULT_TENANT, Database, Owner, StartError};
 use crate::config::Loaded;
 use crate::domain::Clock;
+use crate::ingest::DatabaseState;
 use crate::shutdown::{Signals, exit_on_next_signal, log_panics};
 use crate::source::file::{
     Format, Import, ImportError, ImportRequest, Opened, Report, RunOptions, UsageFile,
@@ -28,6 +30,9 @@ const INTERRUPTED: u8 = 130;
 pub(super) struct ImportArgs {
     /// File to import, or - for standard input (which cannot be resumed)
     file: PathBuf,
+    /// Mapping of the configuration by which a file of another system is read
+    #[arg(long, value_name = "NAME", conflicts_with = "format")]
+    mapping: Option<String>,
     /// Tenant in whose name the records are stored
     #[arg(long, default_value = DEFAULT_TENANT.1)]
     tenant: String,
@@ -54,7 +59,9 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::Store(error) => error.into(),
             ImportError::Stopped(_) => Self::new(70, error.to_string()),
-            ImportError::Read { .. } | ImportError::Header { .. } => Self::new(2, error.to_string()),
+            ImportError::Read { .. } | ImportError::Header { .. } | ImportError::TooLarge { .. } => {
+                Self::new(2, error.to_string())
+            }
         }
     }
 }
@@ -73,7 +80,16 @@ pub(super) async fn run(args: ImportArgs, mut loaded: Loaded) -> Result<ExitCode
         FormatArg::Ndjson => Some(Format::Ndjson),
     };
     // First: a file that cannot be used is found before a database is started for nothing.
-    let file = UsageFile::open(&args.file, format).await?;
+    let file = match &args.mapping {
+        None => UsageFile::open(&args.file, format).await?,
+        Some(name) => {
+            let mapping = loaded
+                .config
+                .file_mapping(name)
+                .ok_or_else(|| Failure::new(2, format!("the configuration has no [[mapping]] `{name}`")))?;
+            UsageFile::open_mapped(&args.file, Arc::new(mapping)).await?
+        }
+    };
     let database = Database::open(&loaded.config, Owner::Command).await?;
     let result = on(args, file, &database.store, &loaded).await;
     database.close().await;
@@ -118,6 +134,8 @@ async fn follow(
     let options = RunOptions {
         store: store.clone(),
         pipeline: loaded.config.ingest.pipeline_options(),
+        metrics: Arc::default(),
+        database: DatabaseState::default(),
         clock: Clock::System,
         stop: stop.clone(),
         grace: Duration::from_millis(loaded.config.shutdown.grace_ms),

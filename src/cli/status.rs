@@ -43,6 +43,9 @@ fn shown(status: &Value) -> String {
         ];
         text.push('\n');
         text += &table::lines(&header, &sources.iter().map(row).collect::<Vec<_>>());
+        for source in sources {
+            text += &files(source);
+        }
     }
     for problem in status["problems"].as_array().into_iter().flatten() {
         text += &format!("not well: {}\n", word(problem));
@@ -64,6 +67,30 @@ fn row(source: &Value) -> Vec<String> {
         source["reconnects"].to_string(),
         word(&source["lastError"]),
     ]
+}
+
+/// What a directory has to say beyond its row.
+fn files(source: &Value) -> String {
+    let files = &source["files"];
+    if !files.is_object() {
+        return String::new();
+    }
+    let oldest = match files["waiting"].as_i64() {
+        Some(0) | None => String::new(),
+        Some(_) => format!(" (the oldest for {})", seconds(&files["oldestWaitingSeconds"])),
+    };
+    let reading = files["reading"].as_str().map(|name| format!("; reading {}", printable(name)));
+    format!(
+        "files of {}: {} done, {} failed, {} waiting{oldest}; rows: {} stored, {} duplicate, {} parked{}\n",
+        word(&source["name"]),
+        files["done"],
+        files["failed"],
+        files["waiting"],
+        files["rowsStored"],
+        files["rowsDuplicate"],
+        files["rowsParked"],
+        reading.unwrap_or_default()
+    )
 }
 
 fn word(value: &Value) -> String {
@@ -113,5 +140,16 @@ mod tests {
         assert!(lines[6].starts_with("plant   mqtt  waiting  -      2026-11-21T05:01:51Z  7 "), "{text}");
         assert!(lines[6].ends_with("re\u{fffd}fused"), "{text}");
         assert_eq!(lines[7], "not well: source `plant` is not subscribed: refused");
+    }
+    /// Catches a directory of which only the row of every source is told.
+    #[test]
+    fn a_directory_tells_its_files() {
+        let text = files(&json!({"name": "cdr", "files": {
+            "done": 3, "failed": 1, "waiting": 2, "oldestWaitingSeconds": 61.0, "rowsStored": 40, "rowsDuplicate": 2,
+            "rowsParked": 1, "reading": "a\u{1b}.csv",
+        }}));
+        let told = "files of cdr: 3 done, 1 failed, 2 waiting (the oldest for 61.0 s); rows: 40 stored, 2 duplicate, 1 parked";
+        assert_eq!(text, format!("{told}; reading a\u{fffd}.csv\n"));
+        assert_eq!(files(&json!({"name": "plant"})), "");
     }
 }

@@ -201,7 +201,7 @@ impl Merged {
         if let Some((key, problem)) = config.fault() {
             return Err(ConfigError::BadValue { key: key.into(), origin: origin_of(key), problem });
         }
-        if let Some((key, problem)) = config.source.fault() {
+        if let Some((key, problem)) = config.source.fault().or_else(|| config.fault_of_mappings()) {
             let list = key.split('[').next().unwrap_or_default();
             return Err(ConfigError::BadValue { origin: origin_of(list), key, problem });
         }

@@ -11,6 +11,7 @@ use crate::rollup::RollupOptions;
 
 use super::alerts::AlertsConfig;
 use super::http::HttpConfig;
+use super::mapping::MappingConfig;
 use super::mqtt::MqttConfig;
 use super::source::SourceConfig;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub mqtt: MqttConfig,
     pub source: SourceConfig,
+    /// How files of other systems are read.
+    pub mapping: Vec<MappingConfig>,
     pub ingest: IngestConfig,
     pub rollup: RollupConfig,
     pub reconcile: ReconcileConfig,
@@ -41,6 +44,7 @@ impl Default for Config {
             postgres: PostgresConfig::default(),
             mqtt: MqttConfig::default(),
             source: SourceConfig::default(),
+            mapping: Vec::new(),
             ingest: IngestConfig::default(),
             rollup: RollupConfig::default(),
             reconcile: ReconcileConfig::default(),
@@ -271,9 +275,11 @@ impl Config {
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, "must be at least 1".into()));
         }
-        if self.database.pool_size < self.ingest.writers + 2 {
-            let least = self.ingest.writers + 2;
-            return Some(("database.pool_size", format!("must be at least ingest.writers + 2 = {least}")));
+        // Each directory has a writer of its own.
+        let least = self.ingest.writers + self.source.files.len() + 2;
+        if self.database.pool_size < least {
+            let problem = format!("must be at least ingest.writers + directories of files + 2 = {least}");
+            return Some(("database.pool_size", problem));
         }
         if self.ingest.batch_max_bytes > 16 << 20 {
             // With the bound below it also keeps the sum of a batch within 64 bits: 170,000 records of 2^45.

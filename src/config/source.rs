@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ingest::topics::UsageTopics;
 use crate::source::mqtt::Address;
 
+use super::source_files::FilesSourceConfig;
 use super::source_openvpn::OpenVpnSourceConfig;
 use super::source_panel::PanelSourceConfig;
 use super::source_radius::RadiusSourceConfig;
@@ -23,11 +24,20 @@ pub struct SourceConfig {
     pub panel: Vec<PanelSourceConfig>,
     /// Accounting of others.
     pub radius: Vec<RadiusSourceConfig>,
+    /// Directories into which others put files.
+    pub files: Vec<FilesSourceConfig>,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
-        Self { slot: 1, mqtt: Vec::new(), openvpn: Vec::new(), panel: Vec::new(), radius: Vec::new() }
+        Self {
+            slot: 1,
+            mqtt: Vec::new(),
+            openvpn: Vec::new(),
+            panel: Vec::new(),
+            radius: Vec::new(),
+            files: Vec::new(),
+        }
     }
 }
 
@@ -149,6 +159,14 @@ impl SourceConfig {
                 return Some((format!("source.radius[{n}].listen"), problem));
             }
         }
+        for (n, source) in self.files.iter().enumerate() {
+            if let Some((key, problem)) = source.fault() {
+                return Some((format!("source.files[{n}].{key}"), problem));
+            }
+            if self.files[..n].iter().any(|other| other.directory == source.directory) {
+                return Some((format!("source.files[{n}].directory"), "is that of another source".into()));
+            }
+        }
         None
     }
 
@@ -174,7 +192,8 @@ impl SourceConfig {
         let openvpn = self.openvpn.iter().enumerate().map(|(n, source)| ("openvpn", n, source.name.as_str()));
         let panel = self.panel.iter().enumerate().map(|(n, source)| ("panel", n, source.name.as_str()));
         let radius = self.radius.iter().enumerate().map(|(n, source)| ("radius", n, source.name.as_str()));
-        mqtt.chain(openvpn).chain(panel).chain(radius).collect()
+        let files = self.files.iter().enumerate().map(|(n, source)| ("files", n, source.name.as_str()));
+        mqtt.chain(openvpn).chain(panel).chain(radius).chain(files).collect()
     }
 
     /// Names of all sources.

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::domain::Clock;
 
+use super::file::spool::metrics::{FileCounts, FileMetrics, FilesSnapshot};
+pub(crate) use super::phase::{Phase, SourceKind};
 use super::radius::metrics::RadiusMetrics;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -37,6 +39,7 @@ pub struct SourceMetrics {
     unacknowledged: Family<SourceLabel, Gauge>,
     oldest_seconds: Family<SourceLabel, Gauge<f64, AtomicU64>>,
     pub(crate) radius: RadiusMetrics,
+    files: FileMetrics,
     sources: Mutex<Vec<Arc<SourceState>>>,
 }
 
@@ -105,6 +108,7 @@ impl SourceMetrics {
             self.oldest_seconds.clone(),
         );
         self.radius.register(registry);
+        self.files.register(registry);
     }
 
     /// The state of a source that is about to run.
@@ -127,6 +131,7 @@ impl SourceMetrics {
             accounts_in_trouble: self.accounts_in_trouble.get_or_create(&label).clone(),
             unacknowledged: self.unacknowledged.get_or_create(&label).clone(),
             oldest_seconds: self.oldest_seconds.get_or_create(&label).clone(),
+            files: (kind == SourceKind::Files).then(|| self.files.of(name)),
             now: Mutex::default(),
         });
         self.lock().push(state.clone());
@@ -142,63 +147,14 @@ impl SourceMetrics {
     pub(crate) fn refresh(&self) {
         for source in self.lock().iter() {
             source.oldest_seconds.set(source.oldest_age());
+            if let Some(files) = &source.files {
+                files.refresh(source.clock.now());
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<SourceState>>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a source is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SourceKind {
-    Mqtt,
-    OpenVpn,
-    Panel,
-    Radius,
-}
-
-impl SourceKind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Mqtt => "mqtt",
-            Self::OpenVpn => "openvpn",
-            Self::Panel => "panel",
-            Self::Radius => "radius",
-        }
-    }
-
-    /// What it is while it works.
-    pub(crate) fn working(self) -> &'static str {
-        match self {
-            Self::Mqtt => "subscribed",
-            Self::OpenVpn | Self::Panel | Self::Radius => "reading",
-        }
-    }
-}
-
-/// What a source is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// On its way to working.
-    #[default]
-    Connecting,
-    /// Subscribed at the broker; or the last look at what is read succeeded.
-    Working,
-    /// Until the next attempt.
-    Waiting,
-    Stopped,
-}
-
-impl Phase {
-    pub(crate) fn as_str(self, kind: SourceKind) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Working => kind.working(),
-            Self::Waiting => "waiting",
-            Self::Stopped => "stopped",
-        }
     }
 }
 
@@ -220,6 +176,8 @@ pub(crate) struct SourceSnapshot {
     pub(crate) failures: u64,
     /// What ended the connection before this one, or the last attempt.
     pub(crate) last_error: Option<String>,
+    /// Of a directory.
+    pub(crate) files: Option<FilesSnapshot>,
 }
 
 /// What one source counts and tells.
@@ -241,6 +199,7 @@ pub(crate) struct SourceState {
     accounts_in_trouble: Gauge,
     unacknowledged: Gauge,
     oldest_seconds: Gauge<f64, AtomicU64>,
+    files: Option<Arc<FileCounts>>,
     now: Mutex<Now>,
 }
 
@@ -344,6 +303,20 @@ impl SourceState {
         at
     }
 
+    /// What a directory counts.
+    pub(super) fn files(&self) -> &FileCounts {
+        self.files.as_deref().expect("a directory's state is made with it")
+    }
+
+    /// So many rows of a file were read and committed.
+    pub(super) fn rows(&self, rows: u64) {
+        if rows > 0 {
+            self.received.inc_by(rows);
+            self.acknowledged.inc_by(rows);
+            self.lock().last_message_at = Some(self.clock.now());
+        }
+    }
+
     pub(super) fn acknowledged(&self) {
         self.acknowledged.inc();
     }
@@ -387,6 +360,7 @@ impl SourceState {
             reconnects: self.connections.get().saturating_sub(1),
             failures: self.failures.get(),
             last_error: now.last_error.clone(),
+            files: self.files.as_ref().map(|files| files.snapshot(self.clock.now())),
         }
     }
 

@@ -1,13 +1,16 @@
 //! What brings records in, beside the embedded broker.
 
+mod amount;
 mod counting;
 pub mod file;
 pub mod metrics;
 pub mod mqtt;
 pub mod openvpn;
 pub mod panel;
+mod phase;
 pub mod radius;
 pub mod readings;
+mod turns;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 29] = [
+static MIGRATIONS: [Migration; 30] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -53,6 +53,7 @@ static MIGRATIONS: [Migration; 29] = [
     migration!(27, "source_leases"),
     migration!(28, "told_sessions"),
     migration!(29, "pools"),
+    migration!(30, "accounts_of_files"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

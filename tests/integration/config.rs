@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use simbridge::config::{
-    Flags, MqttSourceConfig, OpenVpnSourceConfig, PanelSourceConfig, RadiusClientConfig, RadiusSourceConfig,
-    load,
+    FilesSourceConfig, Flags, MappingConfig, MqttSourceConfig, OpenVpnSourceConfig, PanelSourceConfig,
+    RadiusClientConfig, RadiusSourceConfig, load,
 };
 
 fn sample() -> PathBuf {
@@ -40,6 +40,7 @@ fn the_sample_of_a_source_states_every_key_with_its_default() {
         ("mqtt", toml::Table::try_from(MqttSourceConfig::default()), ["name", "url"]),
         ("openvpn", toml::Table::try_from(OpenVpnSourceConfig::default()), ["name", "status_file"]),
         ("panel", toml::Table::try_from(PanelSourceConfig::default()), ["name", "url"]),
+        ("files", toml::Table::try_from(FilesSourceConfig::default()), ["name", "directory"]),
     ];
     for (kind, defaults, required) in defaults {
         let stated = samples["source"][kind][0].as_table().expect("a block").clone();
@@ -51,13 +52,27 @@ fn the_sample_of_a_source_states_every_key_with_its_default() {
     }
 
     let file = tempfile::NamedTempFile::new().expect("a file");
-    // A panel alone does not say where the usage stands.
+    // A panel and a mapping alone do not say where the usage stands.
     let usable = sample_source().replace("\ntotal = []", "\ntotal = [\"/total\"]");
+    let usable =
+        usable.replace("\ntotal = \"\"", "\ntotal = \"Bytes\"").replace("iccid = \"\"", "iccid = \"SIM\"");
+    let usable = usable.replace("\nstart = []", "\nstart = [\"Start\"]");
     std::fs::write(file.path(), usable).expect("it is ours");
     let flags = Flags { config: Some(file.path().into()), ..Flags::default() };
-    let sources = load(&flags, &[]).expect("they can be used").config.source;
+    let config = load(&flags, &[]).expect("they can be used").config;
+    assert!(config.file_mapping("operator-x").is_some());
+    let sources = config.source;
     let numbers = (sources.mqtt.len(), sources.openvpn.len(), sources.panel.len(), sources.radius.len());
-    assert_eq!(numbers, (1, 1, 1, 1));
+    assert_eq!((numbers, sources.files.len()), ((1, 1, 1, 1), 1));
+}
+
+#[test]
+fn the_sample_of_a_mapping_states_every_key_with_its_default() {
+    let samples: toml::Table = sample_source().parse().expect("it is TOML");
+    let stated = samples["mapping"][0].as_table().expect("a block").clone();
+    let mut defaults = toml::Table::try_from(MappingConfig::default()).expect("plain values");
+    defaults.insert("name".into(), stated["name"].clone());
+    assert_eq!(stated, defaults);
 }
 
 #[test]

@@ -17,7 +17,7 @@ const ICCID: &str = "8941000000000000001";
 const BYTES: &str = "SELECT coalesce(sum(total_bytes), 0) FROM usage_cycles";
 
 /// A connection string of a new login that has one role.
-async fn url_of(database: &TestDatabase, kind: RoleKind, tenants: &[&str]) -> String {
+pub(crate) async fn url_of(database: &TestDatabase, kind: RoleKind, tenants: &[&str]) -> String {
     let config = login(database, kind, tenants).await;
     TestServer::shared().url_as(config.get_user().expect("a user"), PASSWORD, &database.name)
 }

@@ -27,6 +27,8 @@ fn run_options(database: &TestDatabase) -> RunOptions {
     RunOptions {
         store: database.store.clone(),
         pipeline: options(),
+        metrics: Default::default(),
+        database: Default::default(),
         clock: Clock::System,
         stop: CancellationToken::new(),
         grace: PATIENCE,

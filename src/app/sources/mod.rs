@@ -1,5 +1,6 @@
 //! What brings records in beside the embedded broker and HTTP: its configuration made usable, a task for each source.
 
+mod files;
 mod keeping;
 mod mqtt;
 mod openvpn;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
+use crate::ingest::DatabaseState;
 use crate::ingest::queue::IngestQueue;
 use crate::metrics::Metrics;
 use crate::source::{Source, SourceFault};
@@ -35,6 +37,7 @@ pub(super) struct Sources<'s> {
     pub(super) store: &'s Store,
     pub(super) metrics: &'s Metrics,
     pub(super) queue: &'s IngestQueue,
+    pub(super) database: &'s DatabaseState,
     /// What was received is acknowledged at the first, everything ends at the second.
     pub(super) stops: [&'s CancellationToken; 2],
 }
@@ -44,10 +47,12 @@ impl Sources<'_> {
     pub(super) async fn start(self, tasks: &TaskTracker) -> Result<(), StartError> {
         let (mqtt, openvpn) = (mqtt::prepare(self).await?, openvpn::prepare(self).await?);
         let (panels, radius) = (panel::prepare(self).await?, radius::prepare(self, tasks).await?);
+        let files = files::prepare(self).await?;
         self.spawn(tasks, mqtt);
         self.spawn(tasks, openvpn);
         self.spawn(tasks, panels);
         self.spawn(tasks, radius);
+        self.spawn(tasks, files);
         Ok(())
     }
 

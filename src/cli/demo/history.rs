@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Bridge, DEFAULT_TENANT};
 use crate::config::Config;
 use crate::domain::Clock;
-use crate::ingest::PipelineOptions;
+use crate::ingest::{DatabaseState, PipelineOptions};
 use crate::rollup::{self, Reason, RunError};
 use crate::source::file::{Format, ImportError, ImportRequest, Opened, Report, RunOptions, UsageFile};
 use crate::store::file_imports::Committed;
@@ -137,6 +137,8 @@ impl Due {
             store: bridge.store.clone(),
             // One writer: those who publish wait for the same disk.
             pipeline: PipelineOptions { writers: 1, ..config.ingest.pipeline_options() },
+            metrics: Arc::default(),
+            database: DatabaseState::default(),
             clock: Clock::System,
             stop: stop.clone(),
             grace: Duration::from_millis(config.shutdown.grace_ms),

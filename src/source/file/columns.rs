@@ -66,6 +66,10 @@ pub enum HeaderFault {
         "the header names no column of an amount: totalBytes, dataUploadBytes and dataDownloadBytes, smsCount or voiceSeconds"
     )]
     NoAmount,
+    #[error("the header lacks {lacking}, which the mapping `{mapping}` names; it has {names}")]
+    NotAsMapped { mapping: String, lacking: String, names: String },
+    #[error("the header names `{0}` twice, and the mapping means one of them")]
+    MappedTwice(String),
 }
 
 fn known() -> String {

@@ -26,17 +26,31 @@ struct Field {
 }
 
 /// The fields of the row that was cut last.
-#[derive(Debug, Default)]
-pub(super) struct Fields(Vec<Field>);
+#[derive(Debug)]
+pub(super) struct Fields {
+    fields: Vec<Field>,
+    delimiter: u8,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self::delimited_by(b',')
+    }
+}
 
 impl Fields {
+    /// For rows whose fields are told apart by another character than a comma.
+    pub(super) fn delimited_by(delimiter: u8) -> Self {
+        Self { fields: Vec::new(), delimiter }
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.fields.len()
     }
 
     /// The fields' contents, in order; `text` is the one that the row was cut from.
     pub(super) fn of<'t>(&self, text: &'t [u8]) -> impl Iterator<Item = Cow<'t, [u8]>> {
-        self.0.iter().map(move |field| {
+        self.fields.iter().map(move |field| {
             let content = &text[field.place.clone()];
             if field.doubled { Cow::Owned(undoubled(content)) } else { Cow::Borrowed(content) }
         })
@@ -44,20 +58,21 @@ impl Fields {
 
     /// Looks for a row at the front of `text`, of which nothing follows when it is `whole`.
     pub(super) fn cut(&mut self, text: &[u8], whole: bool) -> Cut {
-        self.0.clear();
+        let delimiter = self.delimiter;
+        self.fields.clear();
         let mut at = 0;
         loop {
             let field = match text.get(at) {
-                Some(b'"') => quoted(text, at + 1, whole),
-                _ => Ok(plain(text, at)),
+                Some(b'"') => quoted(text, at + 1, delimiter, whole),
+                _ => Ok(plain(text, at, delimiter)),
             };
             let (field, end) = match field {
                 Ok(found) => found,
                 Err(cut) => return cut,
             };
-            self.0.push(field);
+            self.fields.push(field);
             match text.get(end) {
-                Some(b',') => at = end + 1,
+                Some(byte) if *byte == delimiter => at = end + 1,
                 Some(_) => return Cut::Row(end + 1),
                 None if whole => return Cut::Row(end),
                 None => return Cut::More,
@@ -66,10 +81,10 @@ impl Fields {
     }
 }
 
-/// A field without quotes around it, and where the comma, line feed or end behind it is. Blanks around it are no part of it.
-fn plain(text: &[u8], start: usize) -> (Field, usize) {
+/// A field without quotes around it, and where the delimiter, line feed or end behind it is. Blanks around it are no part of it.
+fn plain(text: &[u8], start: usize, delimiter: u8) -> (Field, usize) {
     let rest = &text[start..];
-    let length = rest.iter().position(|byte| matches!(byte, b',' | b'\n')).unwrap_or(rest.len());
+    let length = rest.iter().position(|byte| *byte == delimiter || *byte == b'\n').unwrap_or(rest.len());
     let lead = rest[..length].len() - rest[..length].trim_ascii_start().len();
     let content = rest[..length].trim_ascii().len();
     let place = start + lead..start + lead + content;
@@ -77,7 +92,7 @@ fn plain(text: &[u8], start: usize) -> (Field, usize) {
 }
 
 /// The same for a field behind its opening quote.
-fn quoted(text: &[u8], start: usize, whole: bool) -> Result<(Field, usize), Cut> {
+fn quoted(text: &[u8], start: usize, delimiter: u8, whole: bool) -> Result<(Field, usize), Cut> {
     let unfinished = || if whole { Cut::Broken("a quoted field is not closed") } else { Cut::More };
     let mut doubled = false;
     let mut at = start;
@@ -92,7 +107,8 @@ fn quoted(text: &[u8], start: usize, whole: bool) -> Result<(Field, usize), Cut>
     let field = Field { place: start..close, doubled };
     match &text[close + 1..] {
         [] | [b'\r'] if !whole => Err(Cut::More),
-        [] | [b',' | b'\n', ..] => Ok((field, close + 1)),
+        [] | [b'\n', ..] => Ok((field, close + 1)),
+        [byte, ..] if *byte == delimiter => Ok((field, close + 1)),
         [b'\r'] | [b'\r', b'\n', ..] => Ok((field, close + 2)),
         _ => Err(Cut::Broken("text stands behind a closing quote")),
     }

@@ -4,14 +4,12 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::Clock;
-use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::{IngestQueue, Message, QueueClosed, Sender};
-use crate::ingest::{self, DatabaseState, PipelineOptions};
-use crate::store::Store;
+use crate::ingest::{self, PipelineOptions};
 
 use super::ledger::Open;
 use super::rows::Row;
+use super::run::RunOptions;
 
 /// Pipelines side by side, each with one writer. The rows of a SIM are decided in their order, because they take one lane.
 pub(super) struct Lanes {
@@ -23,13 +21,11 @@ impl Lanes {
     /// As many lanes as there would be writers, with the same bounds in all.
     pub(super) fn start(
         sender: Sender,
-        pipeline: &PipelineOptions,
-        store: &Store,
-        clock: Clock,
-        database: &DatabaseState,
+        run: &RunOptions,
         tasks: &TaskTracker,
         hard: &CancellationToken,
     ) -> Self {
+        let pipeline = &run.pipeline;
         let lanes = pipeline.writers;
         let options = PipelineOptions {
             queue_max_messages: (pipeline.queue_max_messages / lanes).max(1),
@@ -37,10 +33,9 @@ impl Lanes {
             writers: 1,
             ..pipeline.clone()
         };
-        let metrics = Arc::new(IngestMetrics::default());
         let start = || {
-            let (metrics, database) = (metrics.clone(), database.clone());
-            ingest::start(&options, store.clone(), clock, metrics, database, tasks, hard)
+            let (metrics, database) = (run.metrics.clone(), run.database.clone());
+            ingest::start(&options, run.store.clone(), run.clock, metrics, database, tasks, hard)
         };
         Self { queues: (0..lanes).map(|_| start()).collect(), sender: Arc::new(sender) }
     }

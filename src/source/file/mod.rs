@@ -6,14 +6,22 @@
 
 mod columns;
 mod csv_row;
+mod gzip;
 mod input;
 mod lanes;
 mod ledger;
+mod mapped;
+mod mapping;
+mod resolving;
 mod rows;
 mod run;
+pub mod spool;
+mod stamp;
+mod times;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
@@ -25,8 +33,11 @@ use crate::store::{Store, StoreError};
 
 pub use columns::HeaderFault;
 use input::Input;
+pub use mapping::{EndPlace, FieldPlaces, FileMapping, Layout, Places, SimPlace, Value};
 use rows::{Position, Rows};
 pub use run::{Progress, Report, RunOptions};
+use stamp::Stamp;
+pub use times::{TimeFormat, TimeFormatFault};
 
 /// How the rows of a file are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +65,35 @@ pub enum ImportError {
     Read { name: String, cause: io::Error },
     #[error("{name}: {fault}")]
     Header { name: String, fault: HeaderFault },
+    #[error("{name} holds more than {max_bytes} bytes")]
+    TooLarge { name: String, max_bytes: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Stopped(#[from] QueueClosed),
 }
 
+impl ImportError {
+    /// The file itself cannot be used, today or tomorrow; otherwise another attempt may end better.
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match self {
+            Self::Header { .. } | Self::TooLarge { .. } => true,
+            // What is packed is damaged.
+            Self::Read { cause, .. } => {
+                matches!(cause.kind(), InvalidData | InvalidInput | UnexpectedEof)
+            }
+            Self::Store(_) | Self::Stopped(_) => false,
+        }
+    }
+}
+
 /// A file that can be read, its header checked.
-pub struct UsageFile(Rows);
+pub struct UsageFile {
+    rows: Rows,
+    /// How a file of another system is read.
+    mapping: Option<Arc<FileMapping>>,
+}
 
 /// What is to be done with a file.
 pub enum Opened {
@@ -81,6 +113,7 @@ pub struct Import {
     entry: Option<i64>,
     /// What earlier imports committed.
     before: Committed,
+    mapping: Option<Arc<FileMapping>>,
 }
 
 impl UsageFile {
@@ -92,17 +125,46 @@ impl UsageFile {
     pub async fn open(path: &Path, format: Option<Format>) -> Result<Self, ImportError> {
         let input = Input::open(path).await?;
         let format = format.or_else(|| by_name(&input.name));
-        Ok(Self(Rows::open(input, format).await?))
+        Ok(Self { rows: Rows::open(input, format).await?, mapping: None })
+    }
+
+    /// Opens a file of another system, or a pipe, or standard input for `-`.
+    ///
+    /// # Errors
+    /// [`ImportError`] when it cannot be read or lacks what the mapping names.
+    pub async fn open_mapped(path: &Path, mapping: Arc<FileMapping>) -> Result<Self, ImportError> {
+        Self::begin(Input::open(path).await?, Some(mapping)).await
+    }
+
+    /// Opens a file that nobody looks after, of at most so many bytes. Also what tells it from another file of its name.
+    async fn open_unattended(
+        path: &Path,
+        mapping: Option<Arc<FileMapping>>,
+        max_bytes: u64,
+    ) -> Result<(Self, Stamp), ImportError> {
+        let (input, stamp) = Input::open_unattended(path, max_bytes).await?;
+        Ok((Self::begin(input, mapping).await?, stamp))
+    }
+
+    async fn begin(input: Input, mapping: Option<Arc<FileMapping>>) -> Result<Self, ImportError> {
+        let rows = match &mapping {
+            Some(mapping) => Rows::open_mapped(input, mapping.clone()).await?,
+            None => {
+                let format = by_name(&input.name);
+                Rows::open(input, format).await?
+            }
+        };
+        Ok(Self { rows, mapping })
     }
 
     /// The file's name without its directory.
     pub fn name(&self) -> &str {
-        &self.0.input().name
+        &self.rows.input().name
     }
 
     /// Bytes of the whole file; `None` for a stream.
     pub fn size(&self) -> Option<u64> {
-        self.0.input().identity.as_ref().map(|identity| identity.size)
+        self.rows.input().identity.as_ref().map(|identity| identity.size)
     }
 
     /// Finds out how far the file was imported before, and goes there.
@@ -110,7 +172,7 @@ impl UsageFile {
     /// # Errors
     /// [`ImportError`] when the database or the file cannot be read.
     pub async fn import(self, request: ImportRequest, store: &Store) -> Result<Opened, ImportError> {
-        let Self(mut rows) = self;
+        let Self { mut rows, mapping } = self;
         let (mut entry, mut before) = (None, Committed::default());
         if let Some(identity) = &rows.input().identity {
             let known = store.open_file_import(request.tenant, identity).await?;
@@ -123,7 +185,7 @@ impl UsageFile {
             }
         }
         rows.resume(Position { bytes: before.bytes, lines: before.lines }).await?;
-        Ok(Opened::Ready(Box::new(Import { rows, request, entry, before })))
+        Ok(Opened::Ready(Box::new(Import { rows, request, entry, before, mapping })))
     }
 }
 
@@ -140,7 +202,8 @@ impl Import {
 }
 
 fn by_name(name: &str) -> Option<Format> {
-    match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+    let name = name.to_ascii_lowercase();
+    match name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?.1 {
         "csv" => Some(Format::Csv),
         "ndjson" | "jsonl" => Some(Format::Ndjson),
         _ => None,

@@ -1,6 +1,9 @@
 //! From the bytes of a file to payloads, stretch by stretch, in bounded memory.
 
+mod mapped;
+
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -9,7 +12,9 @@ use crate::domain::{Rejection, RejectionCode};
 use super::columns::{Columns, HeaderFault};
 use super::csv_row::{Cut, Fields};
 use super::input::Input;
+use super::mapping::FileMapping;
 use super::{Format, ImportError};
+use mapped::MappedColumns;
 
 /// Bytes of one read: some 1,000 rows, few enough that saved progress is never far behind.
 const BLOCK: usize = 256 << 10;
@@ -36,6 +41,8 @@ pub(super) struct Row {
     pub(super) payload: Bytes,
     /// Stands for the SIM, as far as one is seen without decoding the payload.
     pub(super) sim: u64,
+    /// Stands for the SIM where the payload does not name one yet.
+    pub(super) account: Option<String>,
     /// Why it is no row.
     pub(super) refused: Option<Rejection>,
 }
@@ -49,7 +56,32 @@ pub(super) struct Stretch {
 
 enum Shape {
     Ndjson,
-    Csv { columns: Columns, fields: Fields },
+    Csv {
+        table: Table,
+        fields: Fields,
+    },
+    /// Lines of JSON of another system.
+    Lines(Arc<FileMapping>),
+}
+
+/// What the columns of CSV are.
+enum Table {
+    Own(Columns),
+    Mapped(MappedColumns),
+}
+
+impl Table {
+    /// Why a row of so many fields is none of its rows.
+    fn refusal(&self, fields: usize) -> Option<String> {
+        let problem = match self {
+            Self::Own(columns) if fields != columns.len() => {
+                format!("has {fields} fields, and the header {}", columns.len())
+            }
+            Self::Own(_) => return None,
+            Self::Mapped(columns) => return columns.refusal(fields),
+        };
+        Some(problem)
+    }
 }
 
 /// What stands at the front of the buffer.
@@ -79,6 +111,18 @@ pub(super) struct Rows {
 impl Rows {
     /// Begins to read: finds out the format, unless it is stated, and reads the header of CSV.
     pub(super) async fn open(input: Input, stated: Option<Format>) -> Result<Self, ImportError> {
+        let mut rows = Self::begin(input).await?;
+        let seen = match rows.first_byte().await? {
+            Some(b'{' | b'[') | None => Format::Ndjson,
+            Some(_) => Format::Csv,
+        };
+        if stated.unwrap_or(seen) == Format::Csv {
+            rows.read_header().await?;
+        }
+        Ok(rows)
+    }
+
+    async fn begin(input: Input) -> Result<Self, ImportError> {
         let mut rows = Self {
             input,
             shape: Shape::Ndjson,
@@ -93,13 +137,6 @@ impl Rows {
         }
         if rows.buffer.starts_with(BYTE_ORDER_MARK) {
             rows.drop_front(BYTE_ORDER_MARK.len());
-        }
-        let seen = match rows.first_byte().await? {
-            Some(b'{' | b'[') | None => Format::Ndjson,
-            Some(_) => Format::Csv,
-        };
-        if stated.unwrap_or(seen) == Format::Csv {
-            rows.read_header().await?;
         }
         Ok(rows)
     }
@@ -118,23 +155,34 @@ impl Rows {
 
     async fn read_header(&mut self) -> Result<(), ImportError> {
         let mut fields = Fields::default();
-        let length = loop {
-            let header_fault = |fault| Err(ImportError::Header { name: self.input.name.clone(), fault });
-            match fields.cut(&self.buffer, self.at_end) {
-                Cut::Row(0) => return header_fault(HeaderFault::Missing),
-                Cut::Row(length) => break length,
-                Cut::Broken(problem) => return header_fault(HeaderFault::Unreadable(problem)),
-                Cut::More if self.buffer.len() > MAX_ROW => {
-                    return header_fault(HeaderFault::Unreadable("it is longer than 1 MiB"));
-                }
-                Cut::More => self.fill().await?,
-            }
-        };
-        let columns = Columns::of_header(&fields, &self.buffer)
-            .map_err(|fault| ImportError::Header { name: self.input.name.clone(), fault })?;
+        let length = self.cut_header(&mut fields).await?;
+        let columns = Columns::of_header(&fields, &self.buffer).map_err(|fault| self.header_fault(fault))?;
         self.drop_front(length);
-        self.shape = Shape::Csv { columns, fields };
+        self.shape = Shape::Csv { table: Table::Own(columns), fields };
         Ok(())
+    }
+
+    /// Cuts the header, of so many bytes, off the front.
+    async fn cut_header(&mut self, fields: &mut Fields) -> Result<usize, ImportError> {
+        loop {
+            let fault = match fields.cut(&self.buffer, self.at_end) {
+                Cut::Row(0) => HeaderFault::Missing,
+                Cut::Row(length) => return Ok(length),
+                Cut::Broken(problem) => HeaderFault::Unreadable(problem),
+                Cut::More if self.buffer.len() > MAX_ROW => {
+                    HeaderFault::Unreadable("it is longer than 1 MiB")
+                }
+                Cut::More => {
+                    self.fill().await?;
+                    continue;
+                }
+            };
+            return Err(self.header_fault(fault));
+        }
+    }
+
+    fn header_fault(&self, fault: HeaderFault) -> ImportError {
+        ImportError::Header { name: self.input.name.clone(), fault }
     }
 
     pub(super) fn input(&self) -> &Input {
@@ -185,7 +233,7 @@ impl Rows {
         let Some(length) = line_end.map(|end| end + 1).or(self.at_end.then_some(self.buffer.len())) else {
             return if self.buffer.len() > MAX_ROW { self.too_long(self.buffer.len()) } else { Front::More };
         };
-        if self.buffer[..length].trim_ascii().is_empty() {
+        if self.buffer[..length].trim_ascii().is_empty() || self.is_ignored(length) {
             self.drop_front(length);
             return if length == 0 { Front::More } else { Front::Blank };
         }
@@ -194,12 +242,15 @@ impl Rows {
         }
         match &mut self.shape {
             Shape::Ndjson => self.record(length),
-            Shape::Csv { columns, fields } => match fields.cut(&self.buffer, self.at_end) {
-                Cut::Row(whole) if fields.len() == columns.len() => self.csv_row(whole),
-                Cut::Row(_) => {
-                    let problem = format!("has {} fields, and the header {}", fields.len(), columns.len());
-                    self.refuse(length, length, problem)
-                }
+            Shape::Lines(mapping) => {
+                let mapping = mapping.clone();
+                self.mapped_line(&mapping, length)
+            }
+            Shape::Csv { table, fields } => match fields.cut(&self.buffer, self.at_end) {
+                Cut::Row(whole) => match table.refusal(fields.len()) {
+                    None => self.csv_row(whole),
+                    Some(problem) => self.refuse(length, length, problem),
+                },
                 Cut::Broken(problem) => self.refuse(length, length, problem.into()),
                 Cut::More if self.buffer.len() > MAX_ROW => {
                     self.refuse(length, length, "a quoted field is not closed within 1 MiB".into())
@@ -215,14 +266,21 @@ impl Rows {
         let payload = self.take_front(length);
         let payload = payload.slice_ref(payload.trim_ascii());
         let sim = sim(stated_iccid(&payload));
-        Front::Row(Row { line, payload, sim, refused: None })
+        Front::Row(Row { line, payload, sim, account: None, refused: None })
     }
 
     fn csv_row(&mut self, length: usize) -> Front {
-        let Shape::Csv { columns, fields } = &self.shape else { unreachable!("only CSV has such rows") };
         if str::from_utf8(&self.buffer[..length]).is_err() {
             return self.refuse(length, length, "is not UTF-8".into());
         }
+        let (columns, fields) = match &self.shape {
+            Shape::Csv { table: Table::Own(columns), fields } => (columns, fields),
+            Shape::Csv { table: Table::Mapped(columns), fields } => {
+                let made = columns.record(fields, &self.buffer);
+                return self.mapped_row(length, made);
+            }
+            Shape::Ndjson | Shape::Lines(_) => unreachable!("only CSV has such rows"),
+        };
         // A block at a time, not what the next few bytes need: this is done for each row.
         if self.json.capacity() < length + JSON_NAMES {
             self.json.reserve(BLOCK);
@@ -232,7 +290,7 @@ impl Rows {
         let line = self.position.lines + 1;
         let payload = self.json.split().freeze();
         self.drop_front(length);
-        Front::Row(Row { line, payload, sim, refused: None })
+        Front::Row(Row { line, payload, sim, account: None, refused: None })
     }
 
     fn too_long(&mut self, length: usize) -> Front {
@@ -248,7 +306,7 @@ impl Rows {
         // A copy: what is parked must not hold a megabyte.
         let payload = Bytes::copy_from_slice(payload[..kept].trim_ascii_end());
         let refused = Some(Rejection::new(RejectionCode::Malformed, "", format!("the line {problem}")));
-        Front::Row(Row { line, payload, sim: 0, refused })
+        Front::Row(Row { line, payload, sim: 0, account: None, refused })
     }
 
     fn take_front(&mut self, length: usize) -> Bytes {
@@ -267,7 +325,7 @@ impl Rows {
     }
 }
 
-fn sim(iccid: &[u8]) -> u64 {
+pub(super) fn sim(iccid: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(iccid);
     hasher.finish()

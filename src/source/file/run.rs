@@ -1,6 +1,7 @@
 //! Reading, writing and keeping account, until the end of the file or a stop.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::Clock;
+use crate::ingest::metrics::IngestMetrics;
 use crate::ingest::queue::{Sender, Via};
 use crate::ingest::{DatabaseState, PipelineOptions};
 use crate::store::file_imports::Committed;
@@ -15,6 +17,7 @@ use crate::store::{Store, StoreError};
 
 use super::lanes::Lanes;
 use super::ledger::Ledger;
+use super::resolving::resolve;
 use super::{Import, ImportError};
 
 /// How often the place to go on from is saved: what a kill makes the next import read again.
@@ -29,6 +32,10 @@ const SAVE_AGAIN: Duration = Duration::from_secs(1);
 pub struct RunOptions {
     pub store: Store,
     pub pipeline: PipelineOptions,
+    /// What rows are counted in.
+    pub metrics: Arc<IngestMetrics>,
+    /// Told when the database is away, and when it is back.
+    pub database: DatabaseState,
     pub clock: Clock,
     /// Ends the reading; what was read is committed.
     pub stop: CancellationToken,
@@ -67,7 +74,9 @@ impl Import {
     ) -> Result<Report, ImportError> {
         let ledger = Ledger::new(self.before);
         let (database, tasks, hard) =
-            (DatabaseState::default(), TaskTracker::new(), CancellationToken::new());
+            (options.database.clone(), TaskTracker::new(), CancellationToken::new());
+        // Whoever drops this future wants nothing more of the file.
+        let _ends_writers = hard.clone().drop_guard();
         let lanes = Lanes::start(
             Sender {
                 tenant: self.request.tenant,
@@ -76,10 +85,7 @@ impl Import {
                 via: Via::File,
                 name: self.rows.input().name.clone(),
             },
-            &options.pipeline,
-            &options.store,
-            options.clock,
-            &database,
+            &options,
             &tasks,
             &hard,
         );
@@ -89,7 +95,7 @@ impl Import {
             let read = tokio::select! {
                 biased;
                 () = options.stop.cancelled() => Ok(false),
-                read = self.feed(lanes, &ledger, options.clock) => read.map(|()| true),
+                read = self.feed(lanes, &ledger, &options) => read.map(|()| true),
             };
             let drained = drain(&tasks, &hard, &options).await;
             read.map(|whole| whole && drained)
@@ -111,10 +117,13 @@ impl Import {
     }
 
     /// Reads the file and puts its rows on their way. The lanes end with what they hold when this does.
-    async fn feed(&mut self, lanes: Lanes, ledger: &Ledger, clock: Clock) -> Result<(), ImportError> {
-        while let Some(stretch) = self.rows.next().await? {
+    async fn feed(&mut self, lanes: Lanes, ledger: &Ledger, options: &RunOptions) -> Result<(), ImportError> {
+        while let Some(mut stretch) = self.rows.next().await? {
+            if let Some(mapping) = &self.mapping {
+                resolve(&mut stretch.rows, &options.store, self.request.tenant, &mapping.name).await?;
+            }
             let open = ledger.open(stretch.rows.len(), stretch.end);
-            let now = clock.now();
+            let now = options.clock.now();
             for row in stretch.rows {
                 lanes.send(row, now, open.clone()).await?;
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::domain::MAX_AMOUNT;
 use crate::store::accounts::ACCOUNT_MAX_CHARS;
 
-use super::amount::{AmountFault, Unit};
+use crate::source::amount::{AmountFault, Unit};
 
 /// Characters of a value that are shown when it cannot be used.
 const SHOWN_CHARS: usize = 40;

@@ -22,7 +22,7 @@ use super::count::{Counted, Read};
 use super::fetch::{FetchFault, Fetched};
 use super::figures::{Figure, ListPlace};
 use super::notes::{Notes, Trouble};
-use super::schedule::LEASE;
+use crate::source::turns::{LEASE, lease_is_lost};
 
 /// Accounts that are stored together: a kill, or the end of the time, reads no more than these again.
 const STORED_TOGETHER: usize = 200;
@@ -313,7 +313,7 @@ impl PanelSource {
         self.take_lease_by_hand().await?;
         let looked = tokio::select! {
             looked = self.look_at_one(queue, account) => looked,
-            _ = self.keep_lease() => Err(SyncFault::Busy),
+            () = lease_is_lost(&self.store, &self.lease) => Err(SyncFault::Busy),
         };
         self.store.finish_source_lease(&self.lease, &Default::default()).await?;
         looked

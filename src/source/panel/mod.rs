@@ -4,7 +4,6 @@
 //! nothing: the next one covers it. What a lower value means is decided in `reset.rs`, against the value up to which the account
 //! was counted, and holds only if that is still so in the transaction that stores the record (`counters.from`).
 
-mod amount;
 mod count;
 mod endpoint;
 mod fetch;
@@ -32,7 +31,7 @@ use super::{Source, SourceFault};
 use fetch::{FetchLimits, Fetcher};
 use notes::Notes;
 
-pub use amount::Unit;
+pub use super::amount::Unit;
 pub(crate) use count::Counted;
 pub use endpoint::{Endpoint, EndpointFault};
 pub use fetch::Auth;

@@ -20,6 +20,7 @@ pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod radius;
 pub(crate) mod server;
+pub(crate) mod spool;
 pub(crate) mod websocket;
 
 pub(crate) use patience::{PATIENCE, eventually};

@@ -1,4 +1,4 @@
-//! Figures as panels write them, in whole bytes. Decimal digits are multiplied as they stand: no floating point, so that
+//! Figures as panels and files write them, in whole bytes. Decimal digits are multiplied as they stand: no floating point, so that
 //! 0.1 GB is the same number of bytes with every reading.
 
 use crate::domain::MAX_AMOUNT;
