@@ -5,6 +5,7 @@ pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;
 mod batch;
+mod connections;
 pub(crate) mod consumption;
 mod consumption_breakdown;
 mod consumption_invoices;
@@ -54,7 +55,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Object, Pool};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use directory::SimDirectory;
@@ -112,26 +113,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Config`] when the options contradict each other or the authority file cannot be read.
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
-        let mut postgres = options.postgres;
-        // A server that vanished without a word is noticed by the kernel, not by a caller that waits for ever.
-        postgres.connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(30));
-        postgres.tcp_user_timeout(options.statement_timeout);
-        if postgres.get_application_name().is_none() {
-            postgres.application_name("simbridge");
-        }
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let tls = tls::connector(options.ca_file.as_deref())?;
-        let manager = Manager::from_config(postgres, tls.clone(), recycling);
-        let pool = Pool::builder(manager)
-            .max_size(options.pool_size)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(options.statement_timeout),
-                create: Some(Duration::from_secs(10)),
-                recycle: Some(Duration::from_secs(5)),
-            })
-            .build()
-            .map_err(|error| StoreError::Config(error.to_string()))?;
+        let pool =
+            connections::pool(options.postgres, tls.clone(), options.pool_size, options.statement_timeout)?;
         let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
         Ok(Self {
             pool,

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simbridge::store::Store;
 use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
+use tokio_postgres::config::Host;
 use tokio_util::sync::CancellationToken;
 
 /// A server of one test's own, with fsync, to be killed and stopped.
@@ -45,6 +47,20 @@ impl DurableServer {
 
     pub(crate) fn url(&self) -> String {
         self.postgres.url()
+    }
+
+    /// The file of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let config = self.postgres.config();
+        let [Host::Unix(directory)] = config.get_hosts() else { panic!("a socket") };
+        directory.join(".s.PGSQL.5432")
+    }
+
+    /// The way to it through something that listens at `address`.
+    pub(crate) fn url_through(&self, address: SocketAddr) -> String {
+        let url = self.url();
+        let (login, _) = url.split_once("@/").expect("a socket");
+        format!("{login}@{address}/simbridge?sslmode=disable")
     }
 
     pub(crate) fn store(&self) -> Store {
