@@ -13,7 +13,13 @@ mod link;
 mod oracle;
 mod scene;
 
+mod clock;
 mod commits;
 mod database_link;
 mod device_link;
+mod endings;
+mod frozen;
+mod full_disk;
+mod locked_table;
+mod synced;
 mod mosquitto_link;

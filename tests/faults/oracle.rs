@@ -13,6 +13,9 @@ use simbridge::store::Store;
 pub(crate) async fn assert_proven(ledger: &LedgerSummary, store: &Store, client: &Client) {
     assert!(!ledger.acked.is_empty(), "nothing was acknowledged, so nothing was proven");
     assert_nothing_lost_or_invented(ledger, client).await;
+    // The fleet sends nothing that is wrong, so no fault is a reason to put a record aside.
+    let parked = client.query_one("SELECT count(*) FROM quarantine", &[]).await.expect("it can be read");
+    assert_eq!(parked.get::<_, i64>(0), 0, "good records were parked");
     eventually("rollups of everything", async || {
         let backlog = store.rollup_backlog().await.ok()?;
         (backlog.markers == 0).then_some(())

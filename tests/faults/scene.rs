@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use simulator::fleet::Fleet;
-use simulator::ledger::Durability;
+use simulator::ledger::{Durability, RecordKey};
 
 use crate::harness::bridge::{BridgeOptions, BridgeProcess};
 use crate::harness::durable::DurableServer;
@@ -58,8 +58,20 @@ impl Scene {
     }
 
     /// Waits until the fleet has every acknowledgement, asks the oracle, and ends the program.
-    pub(crate) async fn prove(self, fleet: TestFleet, bridge: BridgeProcess) {
-        let (_, ledger) = fleet.finish().await;
+    pub(crate) async fn prove(&self, fleet: TestFleet, bridge: BridgeProcess) {
+        self.prove_with(fleet, bridge, &[]).await;
+    }
+
+    /// The same with records, of this many bytes, that were sent beside the fleet's and may be stored.
+    pub(crate) async fn prove_with(
+        &self,
+        fleet: TestFleet,
+        bridge: BridgeProcess,
+        others: &[(RecordKey, u64)],
+    ) {
+        let (_, mut ledger) = fleet.finish().await;
+        ledger.sent.extend(others.iter().map(|(key, _)| key.clone()));
+        ledger.total_bytes.extend(others.iter().cloned());
         oracle::assert_proven(&ledger, &self.server.store(), &self.server.client().await).await;
         oracle::assert_balanced(&bridge).await;
         assert_eq!(bridge.terminate().await, Some(0));

@@ -20,8 +20,12 @@ pub(crate) struct DurableServer {
 impl DurableServer {
     /// Started and started again when it dies.
     pub(crate) async fn start() -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory").keep();
+        let directory = tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory");
+        Self::start_in(directory.keep()).await
+    }
+
+    /// In a directory that is removed when this process ends.
+    pub(crate) async fn start_in(directory: PathBuf) -> Self {
         super::server::open_to_others(&directory);
         let postgres = Self::launch(&directory).await;
         let server = Self { postgres, directory, supervision: CancellationToken::new() };
@@ -79,6 +83,11 @@ impl DurableServer {
             // Some end by themselves when the first is gone.
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }
+    }
+
+    /// Process id of the server; another one after it was started again.
+    pub(crate) fn pid(&self) -> i32 {
+        self.postgres.pid()
     }
 
     /// Stopped in order, and not started again.
