@@ -21,5 +21,6 @@ mod endings;
 mod frozen;
 mod full_disk;
 mod locked_table;
+mod migration;
 mod synced;
 mod mosquitto_link;

@@ -71,6 +71,11 @@ impl DurableServer {
         super::server::store(self.postgres.config())
     }
 
+    /// How to connect to another database of it.
+    pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
+        self.postgres.config_for(database)
+    }
+
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
         super::server::connect(&self.postgres.config()).await
     }
