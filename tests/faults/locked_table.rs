@@ -7,13 +7,20 @@ use tokio::time::Instant;
 
 use crate::database_link::assert_patient;
 use crate::effort::either;
-use crate::harness::api::{client, sent};
+use crate::harness::api::{Answer, client, sent};
 use crate::harness::bridge::command_as;
 use crate::harness::eventually;
 use crate::harness::pipeline::record;
 use crate::scene::Scene;
 
 const ICCID: &str = "8941000000000000001";
+
+/// 503, and when to come again.
+fn assert_refused(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "{:?}", answer.headers);
+}
 
 /// Catches attempts that pile up until the pool has no connection left for anybody else, reading on although the queue is
 /// full, a POST that waits for ever or is told as stored, and an acknowledgement before the COMMIT.
@@ -23,6 +30,7 @@ const ICCID: &str = "8941000000000000001";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_table_pauses_devices_and_refuses_posts_and_readers_are_served() {
     let mut scene = Scene::set().await;
+    scene.load.faults.duplicate = 0.0;
     for (key, value) in [
         ("ingest.writers", "1"),
         ("database.pool_size", "3"),
@@ -33,8 +41,17 @@ async fn a_locked_table_pauses_devices_and_refuses_posts_and_readers_are_served(
         scene.options.set(key, value);
     }
     let bridge = scene.bridge().await;
-    let create =
-        ["keys", "create", "meter", "--permission", "usage:write", "--permission", "consumption:read"];
+    let create = [
+        "keys",
+        "create",
+        "meter",
+        "--permission",
+        "usage:write",
+        "--permission",
+        "consumption:read",
+        "--limit",
+        "usage_single=60000",
+    ];
     let (code, key, told) = command_as(&scene.server.url(), &create).await;
     assert_eq!(code, Some(0), "{told}");
     let http = client();
@@ -54,6 +71,8 @@ async fn a_locked_table_pauses_devices_and_refuses_posts_and_readers_are_served(
     for mode in ["EXCLUSIVE", "ACCESS EXCLUSIVE"] {
         let lock = format!("BEGIN; LOCK TABLE usage_records IN {mode} MODE");
         locker.batch_execute(&lock).await.expect("a lock");
+        let stored = "SELECT count(*) FROM usage_records";
+        let stored: i64 = locker.query_one(stored, &[]).await.expect("it holds the lock").get(0);
         eventually("reading pauses", async || {
             (bridge.metric("simbridge_mqtt_paused_readers").await > 0.0).then_some(())
         })
@@ -64,10 +83,9 @@ async fn a_locked_table_pauses_devices_and_refuses_posts_and_readers_are_served(
             let answers = tokio::join!(post(posts), post(posts + 1), post(posts + 2));
             posts += 3;
             for answer in [answers.0, answers.1, answers.2] {
-                assert_eq!(answer.status, 503, "{}", answer.text);
-                let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
-                assert!(seconds.is_some_and(|seconds| seconds > 0), "{:?}", answer.headers);
+                assert_refused(&answer);
             }
+            assert!(fleet.acked() <= stored as u64, "more is acknowledged than is stored");
             assert_patient(&bridge, &fleet, Instant::now() + Duration::from_millis(200)).await;
             if mode == "EXCLUSIVE" {
                 let charts = format!("http://{}/api/consumption/kpis", bridge.http);
