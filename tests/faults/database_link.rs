@@ -65,6 +65,26 @@ async fn connections_to_the_database_end_in_every_way_and_nothing_is_lost_or_dou
     scene.prove(fleet, bridge).await;
 }
 
+/// Catches work in the background that waits for ever for the answer to a statement that stands alone: the first silent
+/// connection that it is given stops rollups until the program is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn background_work_goes_on_after_connections_on_which_no_answer_ever_comes() {
+    let scene = Scene::set().await;
+    let bridge = scene.bridge().await;
+    let fleet = scene.fleet();
+    for _ in 0..either(1, 20) {
+        fleet.more_acked(200).await;
+        scene.database.end(End::Forget);
+        fleet.more_acked(200).await;
+        let chunks = bridge.metric("simbridge_rollup_chunks_total").await;
+        eventually("rollups go on", async || {
+            (bridge.metric("simbridge_rollup_chunks_total").await > chunks).then_some(())
+        })
+        .await;
+    }
+    scene.prove(fleet, bridge).await;
+}
+
 /// Catches a transaction that outlives its batch at the server: its locks keep the same records, and every import, waiting
 /// for as long as the server believes in the connection, which without keep-alives is for ever.
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ impl Scene {
         let devices = Link::to(Place::Tcp(([127, 0, 0, 1], 0).into())).await;
         let mut options = BridgeOptions::new(server.url_through(database.address));
         // Outages are to be noticed within a test's time.
-        options.set("database.statement_timeout_ms", "2000");
+        options.set("database.statement_timeout_ms", "2000").set("rollup.run_limit_seconds", "10");
         Self { server, database, devices, options, load, sims }
     }
 
