@@ -6,7 +6,7 @@ use crate::effort::either;
 use crate::harness::bridge::BridgeProcess;
 use crate::harness::durable::DurableServer;
 use crate::harness::eventually;
-use crate::link::{End, Place};
+use crate::link::{End, Passage, Place};
 use crate::oracle;
 use crate::scene::Scene;
 
@@ -28,6 +28,27 @@ async fn slow_rollups(server: &DurableServer) {
                END $$;
                CREATE TRIGGER slow AFTER DELETE ON rollup_markers FOR EACH STATEMENT EXECUTE FUNCTION slow();";
     server.client().await.batch_execute(sql).await.expect("a trigger");
+}
+
+/// Catches an end that waits for work in the background, and that for an answer which never comes: a service manager then
+/// kills the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_rollup_gets_no_answer_ends_when_it_is_asked_to() {
+    let mut scene = Scene::set().await;
+    slow_rollups(&scene.server).await;
+    let client = scene.server.client().await;
+    scene.options.database_url += "&application_name=one";
+    scene.options.set("rollup.run_limit_seconds", "600").set("rollup.flush_after_ms", "100");
+    scene.options.set("shutdown.grace_ms", "500");
+    let bridge = scene.bridge().await;
+    let fleet = scene.fleet();
+    fleet.more_acked(100).await;
+    eventually("a rollup is under way", async || leader(&client).await).await;
+    scene.database.set(Passage::Silent);
+    assert_eq!(bridge.terminate().await, Some(0));
+    scene.database.set(Passage::Open);
+    let bridge = scene.bridge().await;
+    scene.prove(fleet, bridge).await;
 }
 
 /// Catches a lock that outlives the work (a session's instead of a transaction's, or one without a limit for those that
