@@ -78,7 +78,8 @@ impl Statement {
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
         let session = session.into();
-        session.answer(self.query(session, mode, params)).await
+        // In a box, because many callers hold several of them.
+        session.answer(Box::pin(self.query(session, mode, params))).await
     }
 
     async fn query(
@@ -108,7 +109,7 @@ impl Statement {
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
         let session = session.into();
-        session.answer(self.change(session, mode, params)).await
+        session.answer(Box::pin(self.change(session, mode, params))).await
     }
 
     async fn change(
