@@ -42,7 +42,7 @@ impl Database {
     pub async fn open(config: &Config, owner: Owner) -> Result<Self, StartError> {
         if !config.database.url.is_empty() {
             let postgres = parse_url(&config.database.url)?;
-            let database = Self { store: store(config, postgres)?, private: None };
+            let database = Self { store: store(config, postgres, owner)?, private: None };
             database.await_answer().await?;
             return Ok(database);
         }
@@ -52,14 +52,14 @@ impl Database {
                 let Some(postgres) = embedded::running(&config.data_dir).await? else {
                     return Err(EmbeddedError::InUse { path, pid }.into());
                 };
-                return Ok(Self { store: store(config, postgres)?, private: None });
+                return Ok(Self { store: store(config, postgres, owner)?, private: None });
             }
             Err(error) => return Err(error.into()),
         };
         if owner == Owner::Serve {
             info!(url = postgres.redacted_url(), adopted = postgres.adopted(), "private PostgreSQL runs");
         }
-        let store = store(config, postgres.config())?;
+        let store = store(config, postgres.config(), owner)?;
         let private = Private::supervise(postgres);
         Ok(Self { store, private: Some(private) })
     }
@@ -116,13 +116,14 @@ fn embedded_options(config: &Config) -> EmbeddedOptions {
     options
 }
 
-fn store(config: &Config, postgres: PostgresAddress) -> Result<Store, StoreError> {
+fn store(config: &Config, postgres: PostgresAddress, owner: Owner) -> Result<Store, StoreError> {
     let database = &config.database;
-    Store::new(StoreOptions {
+    let store = Store::new(StoreOptions {
         postgres,
         pool_size: database.pool_size,
         prepared_statements: database.prepared_statements,
         statement_timeout: Duration::from_millis(database.statement_timeout_ms),
         ca_file: (!database.ca_file.as_os_str().is_empty()).then(|| database.ca_file.clone()),
-    })
+    })?;
+    Ok(if owner == Owner::Serve { store.of_service() } else { store })
 }

@@ -260,7 +260,10 @@ impl Bridge {
         self.hard.cancel();
         self.intake_tasks.wait().await;
         self.readers.cancel();
-        self.reader_tasks.wait().await;
+        // They may wait for a database that does not answer; what they have begun, it takes back.
+        if tokio::time::timeout(self.grace, self.reader_tasks.wait()).await.is_err() {
+            warn!("ending although some work in the background still waits for the database");
+        }
         if let Some(database) = self.database {
             database.close().await;
         }

@@ -66,7 +66,8 @@ pub struct DatabaseConfig {
     pub pool_size: usize,
     /// False behind PgBouncer in transaction pooling mode.
     pub prepared_statements: bool,
-    /// After so long without an answer a transaction is given up and tried again.
+    /// After so long without an answer a transaction is given up and tried again; after so long without a statement the server ends
+    /// it.
     pub statement_timeout_ms: u64,
     /// PEM file with the authority of the server's certificate, beside the machine's own.
     pub ca_file: PathBuf,

@@ -1,3 +1,4 @@
+use deadpool_postgres::{HookError, PoolError};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
@@ -5,7 +6,7 @@ use tokio_postgres::error::SqlState;
 #[derive(Debug, Error)]
 pub enum StoreError {
     #[error("no connection to the database: {}", describe_pool(.0))]
-    Pool(#[from] deadpool_postgres::PoolError),
+    Pool(#[from] PoolError),
     #[error("{}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error("the database did not answer within {0} s")]
@@ -88,7 +89,9 @@ impl StoreError {
     fn sql_state(&self) -> Option<&SqlState> {
         match self {
             Self::Postgres(error) | Self::CommitUnconfirmed(error) => error.code(),
-            Self::Pool(deadpool_postgres::PoolError::Backend(error)) => error.code(),
+            Self::Pool(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error))) => {
+                error.code()
+            }
             _ => None,
         }
     }
@@ -105,9 +108,9 @@ fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-fn describe_pool(error: &deadpool_postgres::PoolError) -> String {
+fn describe_pool(error: &PoolError) -> String {
     match error {
-        deadpool_postgres::PoolError::Backend(error) => describe(error),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => describe(error),
         other => other.to_string(),
     }
 }

@@ -5,6 +5,7 @@ pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;
 mod batch;
+mod connections;
 pub(crate) mod consumption;
 mod consumption_breakdown;
 mod consumption_invoices;
@@ -56,9 +57,10 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Object, Pool};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
+use connections::Lease;
 use directory::SimDirectory;
 pub use error::{Remedy, StoreError};
 pub use migrations::{Migrated, MigrationError};
@@ -97,14 +99,17 @@ pub struct Store {
     pool: Pool,
     mode: StatementMode,
     timeout: Duration,
+    /// Of statements outside transactions.
+    lone_limit: Option<Duration>,
     /// To cancel a statement takes a connection of its own.
     tls: MakeRustlsConnect,
     directory: Arc<SimDirectory>,
     warned_settings: Arc<settings::WarnedSettings>,
 }
 
-/// A cancellation that does not get through by then is not waited for.
-const CANCEL_WITHIN: Duration = Duration::from_secs(1);
+/// Statements that stand alone may take so many times [`StoreOptions::statement_timeout`]. By default that is two minutes: far longer
+/// than they take, and shorter than the five after which records that wait for their rollup are a fault (I9).
+const LONE_STATEMENT_TIMEOUTS: u32 = 4;
 
 static PING: Statement = statement!("ping");
 
@@ -114,35 +119,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Config`] when the options contradict each other or the authority file cannot be read.
     pub fn new(options: StoreOptions) -> Result<Self, StoreError> {
-        let mut postgres = options.postgres;
-        // A server that vanished without a word is noticed by the kernel, not by a caller that waits for ever.
-        postgres.connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(30));
-        postgres.tcp_user_timeout(options.statement_timeout);
-        if postgres.get_application_name().is_none() {
-            postgres.application_name("simbridge");
-        }
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let tls = tls::connector(options.ca_file.as_deref())?;
-        let manager = Manager::from_config(postgres, tls.clone(), recycling);
-        let pool = Pool::builder(manager)
-            .max_size(options.pool_size)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(options.statement_timeout),
-                create: Some(Duration::from_secs(10)),
-                recycle: Some(Duration::from_secs(5)),
-            })
-            .build()
-            .map_err(|error| StoreError::Config(error.to_string()))?;
+        let pool =
+            connections::pool(options.postgres, tls.clone(), options.pool_size, options.statement_timeout)?;
         let mode = if options.prepared_statements { StatementMode::Prepared } else { StatementMode::Unnamed };
         Ok(Self {
             pool,
             mode,
             timeout: options.statement_timeout,
+            lone_limit: None,
             tls,
             directory: Arc::default(),
             warned_settings: Arc::default(),
         })
+    }
+
+    /// The same database for a service: a statement that is not answered is given up in the end, and its connection closed. A
+    /// command waits, because somebody sits before it.
+    #[must_use]
+    pub fn of_service(self) -> Self {
+        Self { lone_limit: Some(self.timeout * LONE_STATEMENT_TIMEOUTS), ..self }
     }
 
     /// One round trip.
@@ -169,24 +165,30 @@ impl Store {
         self.within(self.timeout, work).await
     }
 
-    /// The same with a limit of its own.
+    /// The same with a limit of its own. Whoever may take longer than usual has to hear first that somebody answers at all.
     async fn within<T>(
         &self,
         limit: Duration,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut client = self.client().await?;
+        let mut client = self.pool.get().await?;
+        if limit > self.timeout {
+            match tokio::time::timeout(self.timeout, PING.rows(&client, self.mode, &[])).await {
+                Ok(answer) => drop(answer?),
+                Err(_) => {
+                    connections::abandon(client, self.tls.clone()).await;
+                    return Err(StoreError::Timeout(self.timeout.as_secs()));
+                }
+            }
+        }
         if let Ok(result) = tokio::time::timeout(limit, work(&mut client)).await {
             return result;
         }
-        let abandoned = Object::take(client);
-        let cancel = abandoned.cancel_token();
-        // Best effort: a server that is gone needs no cancelling.
-        tokio::time::timeout(CANCEL_WITHIN, cancel.cancel_query(self.tls.clone())).await.ok();
+        connections::abandon(client, self.tls.clone()).await;
         Err(StoreError::Timeout(limit.as_secs()))
     }
 
-    async fn client(&self) -> Result<Object, StoreError> {
-        Ok(self.pool.get().await?)
+    async fn client(&self) -> Result<Lease, StoreError> {
+        Ok(Lease::new(self.pool.get().await?, self.lone_limit, self.tls.clone()))
     }
 }

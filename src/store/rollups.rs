@@ -18,9 +18,6 @@ static REBUILD_DAYS: Statement = statement!("rebuild_days", INT4, DATE, DATE);
 static LATEST_DAYS: Statement = statement!("latest_days", INT4, INT8);
 static REBUILD_SPAN: Statement = statement!("rebuild_span", INT4);
 
-/// A bridge that holds the lock and does nothing for so long has stopped; its transaction is ended for it.
-const IDLE_WITH_LOCK: Duration = Duration::from_secs(30);
-
 /// What waits to be added to rollups.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {
@@ -194,7 +191,8 @@ impl Store {
     ) -> Result<Option<T>, StoreError> {
         self.within(limit, async |client: &mut Object| {
             let tx = client.transaction().await?;
-            let (limit, idle) = (limit.as_millis().to_string(), IDLE_WITH_LOCK.as_millis().to_string());
+            // As of every connection; a pooler may have handed out one that does not have it.
+            let (limit, idle) = (limit.as_millis().to_string(), self.timeout.as_millis().to_string());
             LIMIT_TRANSACTION.rows(&tx, self.mode, &[&limit, &idle]).await?;
             if lock == Lock::Skip && !TRY_ROLLUP_LOCK.rows(&tx, self.mode, &[]).await?[0].get::<_, bool>(0) {
                 return Ok(None);

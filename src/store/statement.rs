@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::StoreError;
+use super::connections::Lease;
 
 /// A statement of `store/sql/` and the types of its parameters.
 #[derive(Debug)]
@@ -42,19 +43,36 @@ type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 /// What a statement can run on.
 #[derive(Clone, Copy)]
 pub(super) enum Session<'c> {
-    Connection(&'c Object),
+    /// With the lease, if it was taken for statements that stand alone.
+    Connection(&'c Object, Option<&'c Lease>),
     Transaction(&'c Transaction<'c>),
 }
 
 impl<'c> From<&'c Object> for Session<'c> {
     fn from(connection: &'c Object) -> Self {
-        Self::Connection(connection)
+        Self::Connection(connection, None)
+    }
+}
+
+impl<'c> From<&'c Lease> for Session<'c> {
+    fn from(lease: &'c Lease) -> Self {
+        Self::Connection(lease, Some(lease))
     }
 }
 
 impl<'c> From<&'c Transaction<'_>> for Session<'c> {
     fn from(transaction: &'c Transaction<'_>) -> Self {
         Self::Transaction(transaction)
+    }
+}
+
+impl Session<'_> {
+    /// Waits for the answer as long as the session allows.
+    async fn answer<T>(self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match self {
+            Self::Connection(_, Some(lease)) => lease.answer(answer).await,
+            Self::Connection(_, None) | Self::Transaction(_) => answer.await,
+        }
     }
 }
 
@@ -65,15 +83,26 @@ impl Statement {
         mode: StatementMode,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
+        let session = session.into();
+        // In a box, because many callers hold several of them.
+        session.answer(Box::pin(self.query(session, mode, params))).await
+    }
+
+    async fn query(
+        &self,
+        session: Session<'_>,
+        mode: StatementMode,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         use StatementMode::{Prepared, Unnamed};
-        Ok(match (session.into(), mode) {
-            (Session::Connection(on), Prepared) => {
+        Ok(match (session, mode) {
+            (Session::Connection(on, _), Prepared) => {
                 on.query(&on.prepare_typed_cached(self.sql, self.types).await?, params).await?
             }
             (Session::Transaction(on), Prepared) => {
                 on.query(&on.prepare_typed_cached(self.sql, self.types).await?, params).await?
             }
-            (Session::Connection(on), Unnamed) => on.query_typed(self.sql, &self.typed(params)).await?,
+            (Session::Connection(on, _), Unnamed) => on.query_typed(self.sql, &self.typed(params)).await?,
             (Session::Transaction(on), Unnamed) => on.query_typed(self.sql, &self.typed(params)).await?,
         })
     }
@@ -85,15 +114,25 @@ impl Statement {
         mode: StatementMode,
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
+        let session = session.into();
+        session.answer(Box::pin(self.change(session, mode, params))).await
+    }
+
+    async fn change(
+        &self,
+        session: Session<'_>,
+        mode: StatementMode,
+        params: Params<'_>,
+    ) -> Result<u64, StoreError> {
         use StatementMode::{Prepared, Unnamed};
-        Ok(match (session.into(), mode) {
-            (Session::Connection(on), Prepared) => {
+        Ok(match (session, mode) {
+            (Session::Connection(on, _), Prepared) => {
                 on.execute(&on.prepare_typed_cached(self.sql, self.types).await?, params).await?
             }
             (Session::Transaction(on), Prepared) => {
                 on.execute(&on.prepare_typed_cached(self.sql, self.types).await?, params).await?
             }
-            (Session::Connection(on), Unnamed) => on.execute_typed(self.sql, &self.typed(params)).await?,
+            (Session::Connection(on, _), Unnamed) => on.execute_typed(self.sql, &self.typed(params)).await?,
             (Session::Transaction(on), Unnamed) => on.execute_typed(self.sql, &self.typed(params)).await?,
         })
     }

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simbridge::store::Store;
 use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
+use tokio_postgres::config::Host;
 use tokio_util::sync::CancellationToken;
 
 /// A server of one test's own, with fsync, to be killed and stopped.
@@ -18,8 +20,12 @@ pub(crate) struct DurableServer {
 impl DurableServer {
     /// Started and started again when it dies.
     pub(crate) async fn start() -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory").keep();
+        let directory = tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory");
+        Self::start_in(directory.keep()).await
+    }
+
+    /// In a directory that is removed when this process ends.
+    pub(crate) async fn start_in(directory: PathBuf) -> Self {
         super::server::open_to_others(&directory);
         let postgres = Self::launch(&directory).await;
         let server = Self { postgres, directory, supervision: CancellationToken::new() };
@@ -47,8 +53,27 @@ impl DurableServer {
         self.postgres.url()
     }
 
+    /// The file of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let config = self.postgres.config();
+        let [Host::Unix(directory)] = config.get_hosts() else { panic!("a socket") };
+        directory.join(".s.PGSQL.5432")
+    }
+
+    /// The way to it through something that listens at `address`.
+    pub(crate) fn url_through(&self, address: SocketAddr) -> String {
+        let url = self.url();
+        let (login, _) = url.split_once("@/").expect("a socket");
+        format!("{login}@{address}/simbridge?sslmode=disable")
+    }
+
     pub(crate) fn store(&self) -> Store {
         super::server::store(self.postgres.config())
+    }
+
+    /// How to connect to another database of it.
+    pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
+        self.postgres.config_for(database)
     }
 
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
@@ -63,6 +88,11 @@ impl DurableServer {
             // Some end by themselves when the first is gone.
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }
+    }
+
+    /// Process id of the server; another one after it was started again.
+    pub(crate) fn pid(&self) -> i32 {
+        self.postgres.pid()
     }
 
     /// Stopped in order, and not started again.

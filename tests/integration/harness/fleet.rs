@@ -35,6 +35,8 @@ pub(crate) struct FleetOptions {
     pub(crate) qos: u8,
     pub(crate) protocol: publisher::Protocol,
     pub(crate) faults: FaultPlan,
+    /// What the ledger outlives.
+    pub(crate) durability: Durability,
     pub(crate) seed: u64,
 }
 
@@ -48,6 +50,7 @@ impl Default for FleetOptions {
             qos: 1,
             protocol: publisher::Protocol::V311,
             faults: FaultPlan { duplicate: 0.05, ..FaultPlan::default() },
+            durability: Durability::Process,
             seed: 7,
         }
     }
@@ -77,7 +80,7 @@ impl TestFleet {
             qos: options.qos,
             protocol: options.protocol,
             faults: options.faults,
-            ledger: Some(Arc::new(Ledger::append(&ledger, Durability::Process).expect("a ledger"))),
+            ledger: Some(Arc::new(Ledger::append(&ledger, options.durability).expect("a ledger"))),
             drain_timeout: super::PATIENCE,
             ..PublisherOptions::new(
                 broker.ip().to_string(),
