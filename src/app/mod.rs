@@ -178,16 +178,8 @@ impl Bridge {
             &hard,
         );
         metrics.watch_queue(queue.gauge());
-        let (clock, stops) = (options.clock, [&soft, &hard]);
-        let sources = Sources {
-            config,
-            clock,
-            store: &store,
-            metrics: &metrics,
-            queue: &queue,
-            database: &state,
-            stops,
-        };
+        let stops = [&soft, &hard];
+        let sources = Sources::new(config, options.clock, &store, &metrics, &queue, &state, stops);
         sources.start(&intake_tasks).await?;
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let addresses = mqtt.as_ref().map(BrokerListeners::addresses).unwrap_or_default();

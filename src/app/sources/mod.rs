@@ -32,14 +32,28 @@ const AFTER_DEFECT: Duration = Duration::from_secs(5);
 /// What every source is made from.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'s> {
-    pub(super) config: &'s Config,
-    pub(super) clock: Clock,
-    pub(super) store: &'s Store,
-    pub(super) metrics: &'s Metrics,
-    pub(super) queue: &'s IngestQueue,
-    pub(super) database: &'s DatabaseState,
+    config: &'s Config,
+    clock: Clock,
+    store: &'s Store,
+    metrics: &'s Metrics,
+    queue: &'s IngestQueue,
+    database: &'s DatabaseState,
     /// What was received is acknowledged at the first, everything ends at the second.
-    pub(super) stops: [&'s CancellationToken; 2],
+    stops: [&'s CancellationToken; 2],
+}
+
+impl<'s> Sources<'s> {
+    pub(super) fn new(
+        config: &'s Config,
+        clock: Clock,
+        store: &'s Store,
+        metrics: &'s Metrics,
+        queue: &'s IngestQueue,
+        database: &'s DatabaseState,
+        stops: [&'s CancellationToken; 2],
+    ) -> Self {
+        Self { config, clock, store, metrics, queue, database, stops }
+    }
 }
 
 impl Sources<'_> {
