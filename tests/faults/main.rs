@@ -12,6 +12,7 @@ mod effort;
 mod link;
 mod oracle;
 mod scene;
+mod server;
 
 mod clock;
 mod commits;

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +6,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use simbridge::store::Store;
 use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
-use tokio_postgres::config::Host;
 use tokio_util::sync::CancellationToken;
 
 /// A server of one test's own, with fsync, to be killed and stopped.
 pub(crate) struct DurableServer {
-    postgres: Arc<EmbeddedPostgres>,
+    pub(crate) postgres: Arc<EmbeddedPostgres>,
     directory: PathBuf,
     supervision: CancellationToken,
 }
@@ -53,27 +51,8 @@ impl DurableServer {
         self.postgres.url()
     }
 
-    /// The file of its socket.
-    pub(crate) fn socket(&self) -> PathBuf {
-        let config = self.postgres.config();
-        let [Host::Unix(directory)] = config.get_hosts() else { panic!("a socket") };
-        directory.join(".s.PGSQL.5432")
-    }
-
-    /// The way to it through something that listens at `address`.
-    pub(crate) fn url_through(&self, address: SocketAddr) -> String {
-        let url = self.url();
-        let (login, _) = url.split_once("@/").expect("a socket");
-        format!("{login}@{address}/simbridge?sslmode=disable")
-    }
-
     pub(crate) fn store(&self) -> Store {
         super::server::store(self.postgres.config())
-    }
-
-    /// How to connect to another database of it.
-    pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
-        self.postgres.config_for(database)
     }
 
     pub(crate) async fn client(&self) -> tokio_postgres::Client {
@@ -88,11 +67,6 @@ impl DurableServer {
             // Some end by themselves when the first is gone.
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }
-    }
-
-    /// Process id of the server; another one after it was started again.
-    pub(crate) fn pid(&self) -> i32 {
-        self.postgres.pid()
     }
 
     /// Stopped in order, and not started again.
