@@ -56,7 +56,7 @@ async fn figures_follow_what_is_sent() {
     eventually("every invariant was checked", async || {
         let reconcile = api.get_as(&key, PATH).await.json()["reconcile"].clone();
         let names = reconcile["invariants"].as_array()?.len();
-        (names == 9 && reconcile["lastPassAt"].is_string()).then_some(())
+        (names == 10 && reconcile["lastPassAt"].is_string()).then_some(())
     })
     .await;
     eventually("partitions were made ahead", async || {

@@ -128,7 +128,8 @@ export function attachPointer({ plot, tooltip, parts, frame, describe, onZoom })
     };
     if (event.key in targets) {
       event.preventDefault();
-      if (event.shiftKey && onZoom) anchor = anchor < 0 ? Math.max(0, active) : anchor;
+      // Who selects before pointing anywhere begins where the first key leads.
+      if (event.shiftKey && onZoom) anchor = [anchor, active, targets[event.key]].find((index) => index >= 0);
       else if (anchor >= 0) unselect();
       show(targets[event.key], { aloud: true });
       if (anchor >= 0) select(anchor, active);
