@@ -8,17 +8,15 @@ use crate::app::{DEFAULT_TENANT, Database, Owner, StartError};
 use crate::config::Loaded;
 use crate::domain::{Clock, Iccid, TenantId};
 use crate::store::Store;
-use crate::store::pool_members::{Joined, Joining};
-use crate::store::pools::{NewPool, POOLS_AT_MOST, PoolAdded, PoolChanged, PoolField, PoolPage, PoolPatch};
+use crate::store::pool_members::{Joined, Joining, MEMBERS_AT_ONCE};
+use crate::store::pools::{
+    NAME_MAX_CHARS, NewPool, POOLS_AT_MOST, PoolAdded, PoolChanged, PoolField, PoolPage, PoolPatch,
+};
 
 use super::failure::Failure;
 use super::pool_report;
 use super::sims::tenant_id;
 use super::table::printable;
-
-const NAME_MAX_CHARS: usize = 100;
-/// Of one transaction: it keeps rollups waiting.
-const MEMBERS_AT_ONCE: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PoolsCommand {

@@ -22,6 +22,9 @@ static BY_ICCID: Statement = statement!("pool_members_by_iccid", INT4, INT4, DAT
 static BY_USAGE: Statement = statement!("pool_members_by_usage", INT4, INT4, DATE, DATE, INT8, INT8);
 static OF_PAGE: Statement = statement!("pool_members_of_page", INT4, INT4, DATE, DATE, TEXT_ARRAY);
 
+/// SIMs that join or leave in one transaction, which keeps rollups waiting.
+pub(crate) const MEMBERS_AT_ONCE: usize = 1_000;
+
 /// A SIM that is to be a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Joining {

@@ -23,6 +23,8 @@ static SET_THRESHOLDS: Statement =
 static DELETE_THRESHOLDS: Statement = statement!("delete_pool_thresholds", INT4, INT4, TIMESTAMPTZ);
 static RAISE: Statement = statement!("raise_pool_alerts", INT4, TEXT, INT4, TIMESTAMPTZ, INT4);
 
+/// Of the name of a pool, as the table has it.
+pub(crate) const NAME_MAX_CHARS: usize = 100;
 /// Of a tenant: a list of them is read whole to be sorted by what they used, which takes a few milliseconds.
 pub(crate) const POOLS_AT_MOST: i64 = 1_000;
 

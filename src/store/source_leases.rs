@@ -24,6 +24,17 @@ pub struct LeaseStanding {
     pub last_error: Option<String>,
 }
 
+impl LeaseStanding {
+    /// How the last run ended, if any did.
+    pub fn last_run(&self) -> Option<Result<(), &str>> {
+        match (&self.last_error, self.finished_slot) {
+            (Some(error), _) => Some(Err(error)),
+            (None, Some(_)) => Some(Ok(())),
+            (None, None) => None,
+        }
+    }
+}
+
 /// A source, and the process that asks for it.
 #[derive(Clone, Debug)]
 pub struct LeaseKey {

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::effort::either;
 use crate::harness::bridge::BridgeProcess;
 use crate::harness::durable::DurableServer;
-use crate::harness::eventually;
+use crate::harness::{PATIENCE, eventually};
 use crate::link::{End, Passage, Place};
 use crate::oracle;
 use crate::scene::Scene;
@@ -45,7 +45,8 @@ async fn a_program_whose_rollup_gets_no_answer_ends_when_it_is_asked_to() {
     fleet.more_acked(100).await;
     eventually("a rollup is under way", async || leader(&client).await).await;
     scene.database.set(Passage::Silent);
-    assert_eq!(bridge.terminate().await, Some(0));
+    let ended = tokio::time::timeout(PATIENCE, bridge.terminate()).await;
+    assert_eq!(ended.expect("it ends long before the rollup gives up"), Some(0));
     scene.database.set(Passage::Open);
     let bridge = scene.bridge().await;
     scene.prove(fleet, bridge).await;

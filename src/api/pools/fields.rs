@@ -3,12 +3,10 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::store::pools::{NewPool, PoolPatch};
+use crate::store::pools::{NAME_MAX_CHARS, NewPool, PoolPatch};
 
 use super::super::error::Fault;
 use super::super::exact::EXACT_UP_TO;
-
-const NAME_MAX_CHARS: usize = 100;
 
 /// What is said of a pool. Fields that are not listed here are ignored.
 #[derive(Debug, ToSchema)]
@@ -30,17 +28,15 @@ pub(super) struct PoolFields {
 /// # Errors
 /// Every fault of it.
 pub(super) fn new_pool(body: &Value) -> Result<NewPool, Vec<Fault>> {
-    let mut patch = patch(body)?;
-    let mut faults = Vec::new();
-    if patch.name.is_none() {
-        faults.push(Fault::new("name", "is required"));
+    let (stated, mut faults) = stated(body)?;
+    for required in ["name", "limitBytes"] {
+        if body.get(required).is_none() {
+            faults.push(Fault::new(required, "is required"));
+        }
     }
-    if patch.limit_bytes.is_none() {
-        faults.push(Fault::new("limitBytes", "is required"));
-    }
-    match (patch.name.take(), patch.limit_bytes) {
-        (Some(name), Some(limit_bytes)) => {
-            Ok(NewPool { name, limit_bytes, cycle_day: patch.cycle_day.unwrap_or(1) })
+    match (stated.name, stated.limit_bytes) {
+        (Some(name), Some(limit_bytes)) if faults.is_empty() => {
+            Ok(NewPool { name, limit_bytes, cycle_day: stated.cycle_day.unwrap_or(1) })
         }
         _ => Err(faults),
     }
@@ -49,6 +45,12 @@ pub(super) fn new_pool(body: &Value) -> Result<NewPool, Vec<Fault>> {
 /// # Errors
 /// Every fault of it.
 pub(super) fn patch(body: &Value) -> Result<PoolPatch, Vec<Fault>> {
+    let (patch, faults) = stated(body)?;
+    if faults.is_empty() { Ok(patch) } else { Err(faults) }
+}
+
+/// What is stated, as far as it is good, and the faults of the rest.
+fn stated(body: &Value) -> Result<(PoolPatch, Vec<Fault>), Vec<Fault>> {
     let Some(body) = body.as_object() else { return Err(vec![Fault::new("", "must be an object")]) };
     let mut patch = PoolPatch::default();
     let mut faults = Vec::new();
@@ -71,7 +73,7 @@ pub(super) fn patch(body: &Value) -> Result<PoolPatch, Vec<Fault>> {
             faults.push(Fault::new("cycleDay", "must be a whole number from 1 to 31"));
         }
     }
-    if faults.is_empty() { Ok(patch) } else { Err(faults) }
+    Ok((patch, faults))
 }
 
 /// Bytes that a JSON number holds exactly.
@@ -101,6 +103,7 @@ mod tests {
         };
         assert_eq!(fields(json!({})), ["name", "limitBytes"]);
         assert_eq!(fields(json!([])), [""]);
+        assert_eq!(fields(json!({"name": "a", "cycleDay": 0})), ["cycleDay", "limitBytes"]);
         assert_eq!(
             fields(json!({"name": " ", "limitBytes": 0, "cycleDay": 32})),
             ["name", "limitBytes", "cycleDay"]

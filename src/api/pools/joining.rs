@@ -8,13 +8,11 @@ use utoipa::ToSchema;
 
 use crate::domain::Iccid;
 use crate::store::accounts::ACCOUNT_MAX_CHARS;
-use crate::store::pool_members::{Joined, Joining};
+use crate::store::pool_members::{Joined, Joining, MEMBERS_AT_ONCE};
 
 use super::super::error::{ApiError, CONFLICT, Fault};
 use super::fields::{limit, limit_message};
 
-/// Of one request: its transaction keeps rollups waiting.
-pub(super) const MEMBERS_AT_ONCE: usize = 1_000;
 const SOURCE_MAX_CHARS: usize = 40;
 
 /// SIMs that are to be members.

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::DEFAULT_TENANT;
 use crate::domain::Clock;
-use crate::store::pool_members::Joining;
+use crate::store::pool_members::{Joining, MEMBERS_AT_ONCE};
 use crate::store::pools::{NewPool, PoolAdded};
 use crate::store::sims::SimRow;
 use crate::store::{Store, StoreError};
@@ -18,8 +18,6 @@ const POOLS: [(&str, &str, i64, i16); 3] = [
 ];
 /// So many of each pool, the first ones, have a limit of their own: half of that of their plan.
 const LIMITED: usize = 3;
-/// Of one transaction.
-const MEMBERS_AT_ONCE: usize = 1_000;
 
 /// Makes the pools that are not there, with members from so many days ago on.
 pub(super) async fn provision(store: &Store, sims: &[SimRow], days: u16) -> Result<(), StoreError> {

@@ -21,6 +21,15 @@ export function limitBar({ forecast, used, limit, over = false }) {
   );
 }
 
+/** Figures beside the bar: `[name, value, dataset]` of each. */
+export function limitFigures(items) {
+  return h(
+    "dl",
+    { class: "cycle-figures" },
+    items.map(([name, value, dataset]) => h("div", {}, h("dt", {}, name), h("dd", { dataset }, value))),
+  );
+}
+
 /** `what` is `cycle` or `period`, `end` its end in milliseconds; of one that is `over` it is told what it came to. */
 export function outlook({ forecast, limit, end, what, format, over = false }) {
   const total = format.bytes(forecast.projected);

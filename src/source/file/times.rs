@@ -49,7 +49,9 @@ impl TimeFormat {
         if items.contains(&Item::Error) || items.iter().any(is_timestamp) {
             return unusable("cannot be used");
         }
-        let sample = DateTime::<Utc>::UNIX_EPOCH.format_with_items(items.iter()).to_string();
+        // An offset that may lack its minutes can be read and not be written.
+        let written = pattern.replace("%#z", "%z");
+        let sample = DateTime::<Utc>::UNIX_EPOCH.format(&written).to_string();
         let is_zoned = DateTime::parse_from_str(&sample, pattern).is_ok();
         if !is_zoned && NaiveDateTime::parse_from_str(&sample, pattern).is_err() {
             return unusable("tells no day and time of day");
@@ -162,6 +164,7 @@ mod tests {
         assert_eq!(read("unix_ms", "", "1773126309000"), expected);
         assert_eq!(read("%d.%m.%Y %H:%M:%S", "Europe/Zurich", "10.03.2026 08:05:09"), expected);
         assert_eq!(read("%Y%m%d%H%M%S%z", "", "20260310080509+0100"), expected);
+        assert_eq!(read("%Y-%m-%d %H:%M:%S %#z", "", "2026-03-10 08:05:09 +01"), expected);
         assert_eq!(read("%m/%d/%y %I:%M:%S %p", "UTC", "03/10/26 07:05:09 AM"), expected);
         for (format, zone, text) in [
             ("rfc3339", "", "2026-03-10 08:05:09"),

@@ -50,10 +50,8 @@ impl PanelSource {
         if is_due(&standing, slot) && self.store.take_source_lease(&self.lease, LEASE, Some(slot)).await? {
             return self.run_once(slot, queue, soft).await;
         }
-        match standing.last_error {
-            Some(error) => self.say(Err(&error), false),
-            None if standing.finished_slot.is_some() => self.say(Ok(()), false),
-            None => {}
+        if let Some(ended) = standing.last_run() {
+            self.say(ended, false);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ import { createCumulativeChart } from "../charts/cumulative.js";
 import { level, levelWords, shareOf } from "../charts/progress.js";
 import { fill, h } from "../dom.js";
 import { forecastOf } from "../forecast.js";
-import { limitBar, outlook } from "../outlook.js";
+import { limitBar, limitFigures, outlook } from "../outlook.js";
 import { createPanel } from "../panel.js";
 import { exact } from "../usage.js";
 
@@ -79,11 +79,7 @@ export function createPoolUsagePanel({ format }, actions) {
       [pool.period.end > new Date().toISOString() ? "Projected total" : "Total", known ? format.bytes(forecast.projected) : "\u2013", {}],
       ["Begins on day", format.number(pool.cycleDay), {}],
     ];
-    return h(
-      "dl",
-      { class: "cycle-figures" },
-      items.map(([name, value, dataset]) => h("div", {}, h("dt", {}, name), h("dd", { dataset }, value))),
-    );
+    return limitFigures(items);
   }
 
   return {

@@ -4,7 +4,7 @@ import { fill, h } from "../dom.js";
 import { createCumulativeChart } from "../charts/cumulative.js";
 import { level, levelWords, shareOf } from "../charts/progress.js";
 import { forecastOf } from "../forecast.js";
-import { limitBar, outlook } from "../outlook.js";
+import { limitBar, limitFigures, outlook } from "../outlook.js";
 import { createPanel } from "../panel.js";
 import { exact } from "../usage.js";
 
@@ -103,11 +103,7 @@ export function createCyclePanel({ api, format }) {
       ["Average a day", known ? format.bytes(forecast.daily) : "\u2013", {}],
       ["Projected total", known ? format.bytes(forecast.projected) : "\u2013", { testid: "cycle-projected" }],
     ];
-    return h(
-      "dl",
-      { class: "cycle-figures" },
-      items.map(([name, value, dataset]) => h("div", {}, h("dt", {}, name), h("dd", { dataset }, value))),
-    );
+    return limitFigures(items);
   }
 
   return {

@@ -63,10 +63,8 @@ impl SpoolSource {
         {
             return self.run_once(notes, slot, soft).await;
         }
-        match standing.last_error {
-            Some(error) => self.say(Err(&error), false),
-            None if standing.finished_slot.is_some() => self.say(Ok(()), false),
-            None => {}
+        if let Some(ended) = standing.last_run() {
+            self.say(ended, false);
         }
         Ok(())
     }
