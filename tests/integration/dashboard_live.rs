@@ -77,6 +77,30 @@ async fn without_the_stream_it_asks_and_with_it_listens_again() {
     api.close().await;
 }
 
+/// Browsers open six connections to a server and keep pages that were left for the way back. Catches a page that keeps its
+/// stream when it is left, so that the seventh finds no connection, and one that is not live again after the way back.
+#[tokio::test]
+async fn a_page_that_is_left_keeps_no_connection_and_is_live_again_on_the_way_back() {
+    let (_database, api) = demo().await;
+    let front = Front::to(api.bridge.http_addr.expect("HTTP is on")).await;
+    let browser = Browser::at(&front.base).await;
+    let pages = ["/consumption", "/sims", "/invoices", "/", "/operations"];
+    for page in pages {
+        browser.open(page).await;
+        browser.wait_for(connection(), &json!("live")).await;
+        browser.value(&format!("window.visited = '{page}'")).await;
+    }
+    let most = front.most_streams();
+    assert!(most <= 2, "{most} streams at once: of a page and at most of the one before");
+    browser.value("history.back()").await;
+    browser.wait_for("window.visited", &json!("/")).await;
+    post(&api, "a", GB).await;
+    browser.wait_for(total(), &json!(1)).await;
+    browser.wait_for(connection(), &json!("live")).await;
+    browser.close().await;
+    api.close().await;
+}
+
 /// Catches a font, script or picture from elsewhere, and anything that the content security policy has to stop.
 #[tokio::test]
 async fn no_page_asks_elsewhere_or_complains() {

@@ -100,23 +100,31 @@ export function createLive(api) {
     listen();
   }
 
-  function seen() {
+  function sleep() {
     clearTimeout(sleepTimer);
-    if (document.hidden) {
-      sleepTimer = setTimeout(() => {
-        if (state === "paused") return;
-        asleep = true;
-        closeStream();
-        stopPolling();
-      }, HIDDEN_MS);
-    } else if (asleep) {
-      asleep = false;
-      if (state === "paused") return;
-      setState("connecting");
-      listen();
-    }
+    if (state === "paused") return;
+    asleep = true;
+    closeStream();
+    stopPolling();
   }
-  document.addEventListener("visibilitychange", seen);
+
+  function wake() {
+    clearTimeout(sleepTimer);
+    if (!asleep) return;
+    asleep = false;
+    if (state === "paused") return;
+    setState("connecting");
+    listen();
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(sleepTimer);
+    if (document.hidden) sleepTimer = setTimeout(sleep, HIDDEN_MS);
+    else wake();
+  });
+  // A page that was left may be kept for the way back, and its stream with it; some of them, and no connection is left. On the
+  // way back it becomes visible.
+  window.addEventListener("pagehide", sleep);
 
   function stop() {
     closeStream();
