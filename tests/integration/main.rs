@@ -27,6 +27,8 @@ mod api_sim_table;
 mod api_sim_usage;
 mod api_sims;
 mod api_usage;
+mod backup;
+mod backup_refusals;
 mod broker_access;
 mod certs_command;
 mod client_certificates;
