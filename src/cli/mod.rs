@@ -20,6 +20,7 @@ mod pools;
 mod progress;
 mod quarantine;
 mod reconcile;
+mod reference;
 mod roles;
 mod rollup;
 mod serve;
@@ -155,6 +156,10 @@ enum Command {
     /// Settings that count for all instances and take effect without a restart
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    /// Print what a shell needs to complete command lines, for example: source <(simbridge completions bash)
+    Completions(reference::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(reference::ManArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -221,5 +226,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Tenants(command) => tenants::run(command, &loaded).await,
         Command::Invoices(command) => invoices::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,
+        Command::Completions(args) => reference::completions(&args),
+        Command::Man(args) => reference::man(args),
     }
 }

@@ -81,6 +81,7 @@ mod quarantine;
 mod quarantine_api;
 mod readings;
 mod reconcile;
+mod reference;
 mod retained_messages;
 mod retention;
 mod rollup_calendar;
