@@ -19,6 +19,7 @@ pub mod api;
 pub mod dashboard;
 pub mod metrics;
 pub mod telemetry;
+mod service_manager;
 pub mod shutdown;
 pub mod app;
 pub mod cli;

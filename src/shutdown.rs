@@ -3,6 +3,8 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, warn};
 
+use crate::service_manager;
+
 /// SIGINT and SIGTERM.
 pub struct Signals {
     interrupt: Signal,
@@ -27,8 +29,11 @@ impl Signals {
     }
 }
 
-/// SIGHUP: files are to be read again.
-pub struct Hangups(Signal);
+/// SIGHUP: files are to be read again. Asking for the next one says that this was done for the one before.
+pub struct Hangups {
+    signal: Signal,
+    reloading: bool,
+}
 
 impl Hangups {
     /// From here on the signal no longer ends the process.
@@ -36,12 +41,17 @@ impl Hangups {
     /// # Errors
     /// When the operating system refuses a handler.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
+        Ok(Self { signal: signal(SignalKind::hangup())?, reloading: false })
     }
 
     /// The next signal. Cancel-safe.
     pub async fn next(&mut self) {
-        self.0.recv().await;
+        if std::mem::take(&mut self.reloading) {
+            service_manager::reloaded();
+        }
+        self.signal.recv().await;
+        service_manager::reloading();
+        self.reloading = true;
     }
 }
 

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::config::Config;
+use crate::store::backup::Place;
 use crate::store::embedded::{self, EmbeddedError, EmbeddedOptions, EmbeddedPostgres};
 use crate::store::{PostgresAddress, Store, StoreError, StoreOptions, parse_url};
 
@@ -27,6 +29,8 @@ pub enum Owner {
 /// The database in use: yours, or a private one that ends with the program.
 pub struct Database {
     pub store: Store,
+    /// The same for programs of PostgreSQL, which connect by themselves.
+    pub place: Place,
     private: Option<Private>,
 }
 
@@ -42,7 +46,7 @@ impl Database {
     pub async fn open(config: &Config, owner: Owner) -> Result<Self, StartError> {
         if !config.database.url.is_empty() {
             let postgres = parse_url(&config.database.url)?;
-            let database = Self { store: store(config, postgres, owner)?, private: None };
+            let database = Self::of(config, postgres, owner)?;
             database.await_answer().await?;
             return Ok(database);
         }
@@ -52,16 +56,22 @@ impl Database {
                 let Some(postgres) = embedded::running(&config.data_dir).await? else {
                     return Err(EmbeddedError::InUse { path, pid }.into());
                 };
-                return Ok(Self { store: store(config, postgres, owner)?, private: None });
+                return Ok(Self::of(config, postgres, owner)?);
             }
             Err(error) => return Err(error.into()),
         };
         if owner == Owner::Serve {
             info!(url = postgres.redacted_url(), adopted = postgres.adopted(), "private PostgreSQL runs");
         }
-        let store = store(config, postgres.config(), owner)?;
-        let private = Private::supervise(postgres);
-        Ok(Self { store, private: Some(private) })
+        let database = Self::of(config, postgres.config(), owner)?;
+        Ok(Self { private: Some(Private::supervise(postgres)), ..database })
+    }
+
+    fn of(config: &Config, address: PostgresAddress, owner: Owner) -> Result<Self, StoreError> {
+        let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+        let (ca_file, bin_dir) = (set(&config.database.ca_file), set(&config.postgres.bin_dir));
+        let store = store(config, address.clone(), owner)?;
+        Ok(Self { store, place: Place { address, ca_file, bin_dir }, private: None })
     }
 
     /// Stops the private PostgreSQL, if it is ours.

@@ -9,6 +9,7 @@ mod mqtt_sessions;
 mod retained;
 mod write_behind;
 mod sources;
+mod start_error;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,9 +24,8 @@ use tracing::{info, warn};
 
 use crate::alerts::{self, metrics::AlertMetrics};
 use crate::api;
-use crate::broker::auth::HashError;
-use crate::broker::tls::TlsError;
-use crate::broker::{Broker, BrokerOptions, Publisher};
+use crate::broker::tls::reload_at_hangups;
+use crate::broker::{Broker, BrokerOptions, Publisher, Pulse};
 use crate::config::Config;
 use crate::domain::{Clock, TenantId};
 use crate::ingest::queue::IngestQueue;
@@ -36,10 +35,8 @@ use crate::metrics::Metrics;
 use crate::reconcile;
 use crate::replay::ReplayRules;
 use crate::rollup;
-use crate::shutdown::vital;
-use crate::source::SourceFault;
-use crate::store::embedded::EmbeddedError;
-use crate::store::{MigrationError, Store, StoreError};
+use crate::shutdown::{Hangups, vital};
+use crate::store::{Store, StoreError};
 
 use mqtt::BrokerListeners;
 use sources::Sources;
@@ -48,58 +45,13 @@ pub(crate) use sources::panel_by_name;
 
 pub use database::{Database, Owner};
 pub use mqtt::MqttAddresses;
+pub use start_error::StartError;
 
 /// The tenant of everything that names none.
 pub const DEFAULT_TENANT: (TenantId, &str) = (TenantId(1), "default");
 
-/// Why the program cannot start. Each is one line; [`StartError::exit_code`] is what the process ends with.
-#[derive(Debug, Error)]
-pub enum StartError {
-    #[error("cannot listen on {address} for {what}: {cause}; choose another address with {flag}")]
-    Listen { what: &'static str, address: String, flag: &'static str, cause: std::io::Error },
-    #[error(transparent)]
-    Embedded(#[from] EmbeddedError),
-    #[error("the database cannot be used: {0}")]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Migration(#[from] MigrationError),
-    #[error("{0}")]
-    Refused(&'static str),
-    #[error("source.{kind} `{name}`: {fault}")]
-    Source { kind: &'static str, name: String, fault: SourceFault },
-    #[error(transparent)]
-    Hash(#[from] HashError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("cannot handle signals: {0}")]
-    Signals(std::io::Error),
-}
-
-impl StartError {
-    /// 69 when something that is needed is not available, 78 when a setting has to be corrected (sysexits).
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Listen { .. } | Self::Signals(_) => 69,
-            Self::Embedded(error) if error.is_unavailable() => 69,
-            Self::Embedded(_) | Self::Refused(_) | Self::Source { .. } | Self::Tls(_) => 78,
-            Self::Store(error)
-            | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
-                store_exit_code(error)
-            }
-            Self::Migration(_) => 78,
-            Self::Hash(_) => 70,
-        }
-    }
-}
-
-/// A login that the database refuses, or a database that does not exist, is a wrong setting; everything else an outage.
-fn store_exit_code(error: &StoreError) -> u8 {
-    match error.code() {
-        Some(code) if code.starts_with("28") || code == "3D000" || code == "42501" => 78,
-        _ if matches!(error, StoreError::Config(_)) => 78,
-        _ => 69,
-    }
-}
+/// The broker's pulse beats once a second; what is later by less is a busy machine.
+const SLOWEST_PULSE: Duration = Duration::from_secs(3);
 
 /// How a bridge is started.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +73,8 @@ pub struct Bridge {
     /// Set as the last step of the start; until then the start itself closes it.
     database: Option<Database>,
     readiness: Arc<api::Readiness>,
+    /// Of the broker, if there is one.
+    pulse: Option<Pulse>,
     /// Stops intake; what was received is committed and acknowledged.
     soft: CancellationToken,
     /// Stops everything at once.
@@ -140,12 +94,20 @@ impl Bridge {
     pub async fn start(config: &Config, options: StartOptions) -> Result<Self, StartError> {
         // A library that brings a second provider would leave rustls without a choice. An error: it was installed before.
         rustls::crypto::ring::default_provider().install_default().ok();
+        let hangups = Hangups::new().map_err(StartError::Signals)?;
         // Ports first: a taken one is found before a database is started for nothing.
         let mqtt = BrokerListeners::open(&config.mqtt, options.open).await?;
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
         let database = Database::open(config, Owner::Serve).await?;
+        let tls = mqtt.as_ref().and_then(BrokerListeners::tls);
         match Self::start_on(config, options, &database, mqtt, http).await {
-            Ok(bridge) => Ok(Self { database: Some(database), ..bridge }),
+            Ok(bridge) => {
+                let reloading =
+                    reload_at_hangups(tls, bridge.metrics.broker.clone(), hangups, bridge.soft.clone());
+                // A task of the bridge, though it comes after those that the tracker was closed behind.
+                bridge.intake_tasks.spawn(vital("certificates", reloading));
+                Ok(Self { database: Some(database), ..bridge })
+            }
             Err(error) => {
                 database.close().await;
                 Err(error)
@@ -184,12 +146,12 @@ impl Bridge {
         let readiness = Arc::new(api::Readiness::new(store.clone(), state.clone(), mqtt.is_some()));
         let addresses = mqtt.as_ref().map(BrokerListeners::addresses).unwrap_or_default();
         let (mqtt_addr, http_addr) = (addresses.tcp, http.as_ref().and_then(|on| on.local_addr().ok()));
-        let mut publisher = None;
+        let (mut publisher, mut pulse) = (None, None);
         if let Some(listeners) = mqtt {
             let broker = broker(config, options, &store, &metrics, queue.clone(), &reader_tasks, &readers)?;
-            publisher = Some(broker.publisher());
+            (publisher, pulse) = (Some(broker.publisher()), Some(broker.pulse()));
             restore_broker(&broker, config, options.clock, &store, &reader_tasks, &readers).await?;
-            listeners.spawn(broker, &metrics.broker, readiness.clone(), &intake_tasks, &soft, &hard);
+            listeners.spawn(broker, readiness.clone(), &intake_tasks, &soft, &hard);
         }
         if let Some(listener) = http {
             let posts = api::Posts::new(queue);
@@ -222,6 +184,7 @@ impl Bridge {
             mqtt: addresses,
             http_addr,
             readiness,
+            pulse,
             soft,
             hard,
             readers,
@@ -229,6 +192,13 @@ impl Bridge {
             reader_tasks,
             grace: Duration::from_millis(config.shutdown.grace_ms),
         })
+    }
+
+    /// What has not moved for `patience`, if anything has not, for a watchdog: to start afresh helps then. A database that is
+    /// away is none of it. Not to be asked once the bridge is stopped.
+    pub fn stuck(&self, patience: Duration) -> Option<&'static str> {
+        let patience = patience.max(SLOWEST_PULSE);
+        self.pulse.as_ref().filter(|pulse| pulse.age() > patience).map(|_| "the broker")
     }
 
     /// Soft stop: no new connections, no new messages; waits, at most the grace period, until everything that was received

@@ -8,11 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Readiness;
-use crate::broker::metrics::BrokerMetrics;
-use crate::broker::tls::{Tls, reload_at_hangups};
+use crate::broker::tls::Tls;
 use crate::broker::{Broker, Listener};
 use crate::config::mqtt::MqttConfig;
-use crate::shutdown::{Hangups, vital};
+use crate::shutdown::vital;
 
 use super::{StartError, listen};
 
@@ -28,8 +27,8 @@ pub struct MqttAddresses {
 /// The broker's sockets, bound and not served yet.
 pub(super) struct BrokerListeners {
     listeners: [Option<Listener>; 4],
-    /// With what tells that the certificates are to be read again.
-    tls: Option<(Arc<Tls>, Hangups)>,
+    /// Of the listeners with TLS.
+    tls: Option<Arc<Tls>>,
 }
 
 impl BrokerListeners {
@@ -45,10 +44,10 @@ impl BrokerListeners {
             ));
         }
         let tls = match config.is_encrypted() {
-            true => Some((Arc::new(Tls::load(&config.tls)?), Hangups::new().map_err(StartError::Signals)?)),
+            true => Some(Arc::new(Tls::load(&config.tls)?)),
             false => None,
         };
-        let certificate = || tls.as_ref().map(|(tls, _)| tls.clone());
+        let certificate = || tls.clone();
         let everybody = ["*".to_owned()];
         let origins = if open { &everybody } else { &config.websocket.origins[..] };
         let bind =
@@ -74,20 +73,20 @@ impl BrokerListeners {
         MqttAddresses { tcp, tls, websocket, websocket_tls }
     }
 
+    /// What SIGHUP reads again, if anything.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
+    }
+
     /// Runs `broker` behind these listeners until `soft` and everything is answered, or `hard`.
     pub(super) fn spawn(
         self,
         broker: Broker,
-        metrics: &Arc<BrokerMetrics>,
         readiness: Arc<Readiness>,
         tasks: &TaskTracker,
         soft: &CancellationToken,
         hard: &CancellationToken,
     ) {
-        if let Some((tls, hangups)) = self.tls {
-            let reloading = reload_at_hangups(tls, metrics.clone(), hangups, soft.clone());
-            tasks.spawn(vital("certificates", reloading));
-        }
         let (soft, hard) = (soft.clone(), hard.clone());
         let listeners = self.listeners.into_iter().flatten().collect();
         tasks.spawn(vital("broker", async move {

@@ -90,6 +90,9 @@ pub(super) fn keep_house(hub: &Arc<Hub>, now: Instant, hard: &CancellationToken)
     for will in hub.registry.take_expired(now).wills {
         send_will(hub, will, hard);
     }
+    // Every message is looked up there.
+    drop(hub.subscriptions.tenants_below(""));
+    hub.pulse.send_replace(Instant::now());
 }
 
 /// Publishes a will in a task of its own, because that may wait for the queue.

@@ -24,6 +24,7 @@ mod outbound;
 mod outbox;
 mod publication;
 mod publisher;
+mod pulse;
 mod rate;
 mod reading;
 mod registry;
@@ -55,7 +56,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -73,6 +74,7 @@ use metrics::BrokerMetrics;
 use outbox::{Delivery, Outbox, OutboxLimits, Outboxes, Pushed};
 use publication::Publication;
 pub use publisher::Publisher;
+pub use pulse::Pulse;
 use registry::Registry;
 use retained::RetainedStore;
 pub use retained_log::{RetainedChanges, RetainedLog, RetainedMessage};
@@ -123,6 +125,8 @@ struct Hub {
     admission: Arc<Admission>,
     take_overs: TakeOvers,
     traffic: TrafficLimits,
+    /// When the house was kept last.
+    pulse: watch::Sender<Instant>,
     /// Somebody has subscribed below `$SYS`.
     sys_wanted: Notify,
     /// Connections and what they leave to be done.
@@ -149,6 +153,7 @@ impl Broker {
             admission: Arc::new(Admission::new(&config, options.metrics.clone())),
             take_overs: TakeOvers::new(&config.admission),
             traffic: TrafficLimits::new(&config.traffic, config.admission.max_addresses),
+            pulse: watch::Sender::new(Instant::now()),
             sys_wanted: Notify::new(),
             tasks: TaskTracker::new(),
             topics: options.topics,
@@ -180,6 +185,11 @@ impl Broker {
     /// The way for the program's own messages to clients.
     pub fn publisher(&self) -> Publisher {
         Publisher::new(&self.hub)
+    }
+
+    /// Whether it still moves while it runs.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(&self.hub)
     }
 
     /// What ends connections of logins that were revoked or changed; `None` when there are no logins.

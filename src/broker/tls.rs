@@ -100,13 +100,19 @@ impl Tls {
 
 /// Reads the files again at each SIGHUP, until `stop`.
 pub async fn reload_at_hangups(
-    tls: Arc<Tls>,
+    tls: Option<Arc<Tls>>,
     metrics: Arc<BrokerMetrics>,
     mut hangups: Hangups,
     stop: CancellationToken,
 ) {
-    metrics.certificate_expires(tls.expires_at());
+    if let Some(tls) = &tls {
+        metrics.certificate_expires(tls.expires_at());
+    }
     while stop.run_until_cancelled(hangups.next()).await.is_some() {
+        let Some(tls) = &tls else {
+            info!("there are no certificates to read again");
+            continue;
+        };
         let reading = tls.clone();
         // Files may lie on a network. A panic in there keeps what was read before, like an error.
         match tokio::task::spawn_blocking(move || reading.reload()).await {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod amounts;
+mod backup;
 mod certs;
 mod check;
 mod demo;
@@ -19,6 +20,7 @@ mod pools;
 mod progress;
 mod quarantine;
 mod reconcile;
+mod reference;
 mod roles;
 mod rollup;
 mod serve;
@@ -101,6 +103,17 @@ enum Command {
     Rebuild(rollup::RebuildArgs),
     /// Prove every total against the records, in one snapshot; exit code 1 when something does not add up
     Reconcile,
+    /// Back up the database into a new directory, while serve runs
+    ///
+    /// DIR must not exist. It gets the dump of one moment (database.dump, pg_dump's custom format) and what was in it
+    /// (manifest.json), and its name only when all of it was read back and agreed. It holds secrets: keep it as well as the
+    /// database itself.
+    Backup(backup::BackupArgs),
+    /// Restore a backup into an empty database, which --data-dir or DATABASE_URL names
+    ///
+    /// Nothing is overwritten, and what is restored is counted and compared. End the simbridge that the backup is of first:
+    /// what it stores after the backup is not in here.
+    Restore(backup::RestoreArgs),
     /// Store usage history from a CSV or NDJSON file, each record exactly once, however often it is imported or interrupted
     ///
     /// CSV has a header with recordId, iccid, periodStart, periodEnd, at least one of totalBytes, dataUploadBytes,
@@ -143,6 +156,10 @@ enum Command {
     /// Settings that count for all instances and take effect without a restart
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    /// Print what a shell needs to complete command lines, for example: source <(simbridge completions bash)
+    Completions(reference::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(reference::ManArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -194,6 +211,8 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Rollup => rollup::run(&loaded).await,
         Command::Rebuild(args) => rollup::run_rebuild(args, &loaded).await,
         Command::Reconcile => reconcile::run(&loaded).await,
+        Command::Backup(args) => backup::run(args, &loaded).await,
+        Command::Restore(args) => backup::run_restore(args, &loaded).await,
         Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Pools(command) => pools::run(command, &loaded).await,
@@ -207,5 +226,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Tenants(command) => tenants::run(command, &loaded).await,
         Command::Invoices(command) => invoices::run(command, &loaded).await,
         Command::Settings(command) => settings::run(command, &loaded).await,
+        Command::Completions(args) => reference::completions(&args),
+        Command::Man(args) => reference::man(args),
     }
 }

@@ -5,6 +5,7 @@ use tracing::info;
 use crate::app::{Bridge, StartOptions};
 use crate::config::Loaded;
 use crate::domain::Clock;
+use crate::service_manager;
 use crate::shutdown::{Signals, exit_on_next_signal, log_panics};
 use crate::telemetry;
 
@@ -27,7 +28,12 @@ pub(super) async fn run(loaded: Loaded) -> Result<ExitCode, Failure> {
         http = show(bridge.http_addr),
         "simbridge is ready"
     );
-    signals.next().await;
+    service_manager::ready();
+    tokio::select! {
+        () = signals.next() => {}
+        () = service_manager::prove_life(|patience| bridge.stuck(patience)) => {}
+    }
+    service_manager::stopping();
     info!("stopping: what was received is being committed");
     exit_on_next_signal(signals);
     bridge.drain().await;

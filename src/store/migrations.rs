@@ -1,6 +1,7 @@
 //! Brings the schema up to date: each file of `migrations/` once, in order, in one transaction under an advisory lock
 //! (ADR 0001). A second instance that starts at the same time waits; a running one of the same version is not disturbed.
 
+use deadpool_postgres::Transaction;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio_postgres::Row;
@@ -116,10 +117,7 @@ impl Store {
             let created = CREATE_HISTORY.execute(&tx, StatementMode::Unnamed, &[]).await;
             created.map_err(|error| refused_to_others(error, 0))?;
         }
-        let history = HISTORY.rows(&tx, StatementMode::Unnamed, &[]).await.map_err(|error| {
-            if error.code() == Some("42501") { MigrationError::NoRole } else { error.into() }
-        })?;
-        let found = verify(&history)?;
+        let found = verify(&history(&tx).await?)?;
         let mut applied = 0;
         for migration in MIGRATIONS.iter().filter(|m| m.version > found) {
             tx.batch_execute(migration.sql).await.map_err(|error| {
@@ -155,7 +153,24 @@ fn refused_to_others(error: StoreError, found: i32) -> MigrationError {
     }
 }
 
-fn latest() -> i32 {
+/// The version of a schema as it is; `None` where no simbridge was.
+pub(super) async fn version(tx: &Transaction<'_>) -> Result<Option<i32>, MigrationError> {
+    let present = HAS_HISTORY.rows(tx, StatementMode::Unnamed, &[]).await?;
+    if !present.first().is_some_and(|row| row.get("present")) {
+        return Ok(None);
+    }
+    verify(&history(tx).await?).map(Some)
+}
+
+async fn history(tx: &Transaction<'_>) -> Result<Vec<Row>, MigrationError> {
+    HISTORY
+        .rows(tx, StatementMode::Unnamed, &[])
+        .await
+        .map_err(|error| if error.code() == Some("42501") { MigrationError::NoRole } else { error.into() })
+}
+
+/// The version that this program brings a schema to.
+pub(super) fn latest() -> i32 {
     MIGRATIONS.last().map_or(0, |m| m.version)
 }
 

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;
+pub mod backup;
 mod batch;
 mod connections;
 pub(crate) mod consumption;

@@ -1,5 +1,6 @@
 //! Who runs the server. PostgreSQL refuses to run as root, so root hands it to another account.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -13,6 +14,11 @@ use super::error::EmbeddedError;
 
 /// What a child may see of our environment: it holds our secrets, and `PG*` variables would change the server.
 const INHERITED_ENVIRONMENT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
+
+/// What any program of PostgreSQL may see of our environment.
+pub(in crate::store) fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    INHERITED_ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
 
 /// Prints the position of the first argument that this user may not enter.
 const FIND_CLOSED: &str = r#"i=0; for d in "$@"; do [ -x "$d" ] || { echo $i; exit; }; i=$((i+1)); done"#;
@@ -58,12 +64,7 @@ impl Account {
     /// A command that runs as this account, away from our terminal, environment and working directory.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env_clear();
-        for name in INHERITED_ENVIRONMENT {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
+        command.env_clear().envs(inherited_environment());
         // TZ spares initdb the search through the whole zone database; we read English messages.
         command.env("LC_ALL", "C").env("TZ", "UTC");
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

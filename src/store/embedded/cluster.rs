@@ -73,6 +73,11 @@ impl Layout {
     }
 }
 
+/// Whether a private PostgreSQL was ever made in a data directory.
+pub fn has_cluster(data_dir: &Path) -> bool {
+    data_dir.join("postgres/PG_VERSION").exists()
+}
+
 /// The superuser's password: read, or made up when there is no cluster yet that could know another one.
 pub(super) fn password(layout: &Layout, account: &Account, exists: bool) -> Result<String, EmbeddedError> {
     let path = layout.password();

@@ -40,8 +40,11 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Config;
 
 use account::Account;
+pub(super) use account::inherited_environment;
 use binaries::Binaries;
+pub(super) use binaries::dump_programs;
 use cluster::Layout;
+pub use cluster::has_cluster;
 pub use error::EmbeddedError;
 pub use guest::running;
 use lock::DataDirLock;

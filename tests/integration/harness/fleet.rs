@@ -111,6 +111,11 @@ impl TestFleet {
         super::eventually("more unheard messages", async || (unheard() >= goal).then_some(())).await;
     }
 
+    /// What was sent and acknowledged so far.
+    pub(crate) fn ledger(&self) -> LedgerSummary {
+        Ledger::read(&self.ledger).expect("the ledger can be read")
+    }
+
     /// Stops publishing, waits for what is outstanding, and reads the ledger.
     pub(crate) async fn finish(self) -> (Summary, LedgerSummary) {
         self.stop.cancel();

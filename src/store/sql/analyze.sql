@@ -1,0 +1,2 @@
+-- store::backup: a dump holds no statistics, and plans without them are ruinous
+ANALYZE

@@ -1,0 +1,4 @@
+-- store::backup: lets a program of PostgreSQL see what this transaction sees, for as long as it needs
+SELECT pg_export_snapshot() AS snapshot, current_setting('server_version_num')::integer AS server_version,
+       -- Nothing is said here while the other program works.
+       set_config('idle_in_transaction_session_timeout', '0', true) AS unlimited
