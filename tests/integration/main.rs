@@ -87,6 +87,8 @@ mod rollup_model;
 mod rollup_storm;
 mod rollup_worker;
 mod rollups;
+mod secrets;
+mod secrets_errors;
 mod settings;
 mod sim_repair_contention;
 mod sim_sync;
