@@ -23,7 +23,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 30] = [
+static MIGRATIONS: [Migration; 31] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -54,6 +54,7 @@ static MIGRATIONS: [Migration; 30] = [
     migration!(28, "told_sessions"),
     migration!(29, "pools"),
     migration!(30, "accounts_of_files"),
+    migration!(33, "no_hashes_for_ingest"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

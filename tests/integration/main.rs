@@ -52,6 +52,7 @@ mod database_roles;
 mod database_roles_commands;
 mod database_roles_dump;
 mod database_roles_readers;
+mod database_roles_secrets;
 mod demo_history;
 mod duplicates;
 mod failures;

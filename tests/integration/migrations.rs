@@ -14,11 +14,17 @@ async fn empty(name: &str) -> (Store, tokio_postgres::Client) {
     (store(config.clone()), crate::harness::server::connect(&config).await)
 }
 
+/// Migrations that are noted; their numbers may have gaps.
+async fn noted(client: &tokio_postgres::Client) -> usize {
+    let row = client.query_one("SELECT count(*)::integer FROM schema_history", &[]).await.expect("a row");
+    row.get::<_, i32>(0) as usize
+}
+
 #[tokio::test]
 async fn a_fresh_database_gets_every_migration_and_a_current_one_none() {
-    let (store, _) = empty("migrations_fresh").await;
+    let (store, client) = empty("migrations_fresh").await;
     let first = store.migrate().await.expect("applies");
-    assert!(first.applied as i32 == first.version && first.version >= LATEST, "{first:?}");
+    assert!(first.applied == noted(&client).await && first.version >= LATEST, "{first:?}");
     let again = store.migrate().await.expect("nothing to do");
     assert_eq!((again.applied, again.version), (0, first.version));
 }
@@ -26,11 +32,11 @@ async fn a_fresh_database_gets_every_migration_and_a_current_one_none() {
 /// Catches migrating without the lock: one of both would fail half-way.
 #[tokio::test]
 async fn two_instances_that_start_at_once_migrate_once() {
-    let (a, _) = empty("migrations_twice").await;
+    let (a, client) = empty("migrations_twice").await;
     let b = store(TestServer::shared().config_for("migrations_twice"));
     let (a, b) = tokio::join!(a.migrate(), b.migrate());
     let (a, b) = (a.expect("applies"), b.expect("applies"));
-    assert_eq!(a.applied + b.applied, a.version as usize);
+    assert_eq!(a.applied + b.applied, noted(&client).await);
     assert!(a.applied == 0 || b.applied == 0);
 }
 
