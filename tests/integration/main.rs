@@ -114,6 +114,7 @@ mod status;
 mod storm;
 mod tenants;
 mod tls;
+mod tls_foreign;
 mod tls_reload;
 mod transports_under_attack;
 mod unknown_sims;
