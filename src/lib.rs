@@ -22,3 +22,5 @@ pub mod telemetry;
 pub mod shutdown;
 pub mod app;
 pub mod cli;
+#[cfg(fuzzing)]
+pub mod fuzz;
