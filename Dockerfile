@@ -29,7 +29,8 @@ ENV SIMBRIDGE__MQTT__LISTEN=0.0.0.0:1883 \
     SIMBRIDGE__HTTP__LISTEN=0.0.0.0:8080 \
     SIMBRIDGE__LOG__FORMAT=json
 
-USER simbridge
+# By number, so that an orchestrator sees that it is not root.
+USER 10001:10001
 WORKDIR /var/lib/simbridge
 EXPOSE 1883 8080
 # SIGTERM commits and acknowledges what was received; give it more than shutdown.grace_ms (10 s).

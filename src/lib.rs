@@ -23,3 +23,5 @@ mod service_manager;
 pub mod shutdown;
 pub mod app;
 pub mod cli;
+#[cfg(fuzzing)]
+pub mod fuzz;

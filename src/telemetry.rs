@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -11,6 +13,18 @@ use crate::config::LogConfig;
 /// rumqttd opens an error-level span for each packet, which halves throughput; what it has to say, the broker says itself.
 /// The pool reports each lost connection; the writers report the outage, once.
 const ALWAYS: &str = "rumqttd=off,deadpool.postgres=off";
+
+/// Crates that write what they carry into their log below these levels: parameters of statements (hashes, secrets of webhooks), frames
+/// and requests of WebSockets (passwords, tokens). No filter lets that through, also not one that names them.
+const CARRIERS: [(&str, Level); 3] =
+    [("tokio_postgres", Level::INFO), ("tungstenite", Level::INFO), ("async_tungstenite", Level::INFO)];
+
+fn shows_no_contents(event: &Metadata<'_>) -> bool {
+    let of = |name: &str| {
+        event.target().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    CARRIERS.iter().all(|(name, level)| event.level() <= level || !of(name))
+}
 
 /// Sets up logging for the process. A filter that cannot be read is replaced by `info`, and that is said.
 pub fn init(config: &LogConfig) {
@@ -24,7 +38,7 @@ pub fn init(config: &LogConfig) {
         "text" => false,
         _ => !std::io::stderr().is_terminal(),
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(shows_no_contents));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // Only tests may have set a subscriber before; theirs stays.
     if json {

@@ -10,6 +10,8 @@ mod docs;
 mod envelope;
 mod error;
 mod exact;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod health;
 mod idempotency;
 mod key_ring;

@@ -21,7 +21,16 @@ impl FromRequestParts<ApiState> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, ApiError> {
-        let text = parts.uri.query().unwrap_or("");
+        Self::parse(parts.uri.query().unwrap_or(""))
+    }
+}
+
+fn owned((name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)) -> (String, String) {
+    (name.into_owned(), value.into_owned())
+}
+
+impl Query {
+    pub(super) fn parse(text: &str) -> Result<Self, ApiError> {
         let pairs: Vec<(String, String)> =
             form_urlencoded::parse(text.as_bytes()).take(PAIRS_AT_MOST + 1).map(owned).collect();
         if pairs.len() > PAIRS_AT_MOST {
@@ -35,13 +44,7 @@ impl FromRequestParts<ApiState> for Query {
         }
         Ok(Self { pairs, faults: Vec::new() })
     }
-}
 
-fn owned((name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)) -> (String, String) {
-    (name.into_owned(), value.into_owned())
-}
-
-impl Query {
     /// The last value of a parameter; an empty one counts as left out.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let last = self.pairs.iter().rev().find(|(key, _)| key == name);

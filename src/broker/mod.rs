@@ -14,6 +14,8 @@ mod connection;
 pub mod credential;
 mod deliveries;
 mod ending;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod group_log;
 mod group_record;
 mod inbound;

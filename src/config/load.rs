@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::{Table, Value};
 
+use super::hide::without_value;
 use super::sections::Config;
 
 const PREFIX: &str = "SIMBRIDGE__";
@@ -92,7 +93,7 @@ impl Merged {
             .map_err(|cause| ConfigError::Unreadable { path: path.into(), cause })?;
         let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
             path: path.into(),
-            cause: one_line(&error.to_string()),
+            cause: place(&text, &error),
         })?;
         let mut found = Vec::new();
         flatten("", &table, &mut |key, value| found.push((key, value.clone())));
@@ -195,7 +196,7 @@ impl Merged {
             let key = error.path().to_string();
             // For a list the path ends in an index that is no key.
             let key = key.split('[').next().unwrap_or_default().to_owned();
-            let problem = one_line(&error.into_inner().to_string());
+            let problem = without_value(&one_line(&error.into_inner().to_string()));
             ConfigError::BadValue { origin: origin_of(&key), key, problem }
         })?;
         if let Some((key, problem)) = config.fault() {
@@ -241,6 +242,16 @@ fn insert(table: &mut Table, path: &str, value: Value) {
                 insert(inner, rest, value);
             }
         }
+    }
+}
+
+/// What is wrong and where; without the line itself, which may hold a password.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let problem = one_line(error.message());
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {problem}", before.matches('\n').count() + 1),
+        None => problem,
     }
 }
 

@@ -3,6 +3,7 @@
 mod acl;
 pub mod admission;
 mod alerts;
+mod hide;
 mod http;
 mod load;
 mod mapping;

@@ -49,3 +49,10 @@ fn cut<T>(rows: &mut Vec<T>, limit: i64, id: impl Fn(&T) -> i64) -> Option<Strin
 fn id<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, ApiError> {
     text.parse().map_err(|_| ApiError::NotFound(what))
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_thresholds(body: serde_json::Value) {
+    if let Ok(new) = serde_json::from_value::<thresholds::NewThresholds>(body) {
+        thresholds::checked(&new.thresholds).err();
+    }
+}

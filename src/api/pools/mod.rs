@@ -36,3 +36,10 @@ fn page(query: &mut Query) -> (i64, i64) {
     let page = query.number("page", 1, PAGES_AT_MOST).unwrap_or(1);
     (page, query.number("limit", 1, LIMIT_AT_MOST).unwrap_or(DEFAULT_LIMIT))
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_bodies(body: &serde_json::Value) {
+    fields::new_pool(body).err();
+    fields::patch(body).err();
+    joining::named(body).err();
+}

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use crate::domain::Iccid;
 use crate::store::sessions::{SessionPlace, SimSession};
@@ -26,8 +26,7 @@ pub(super) fn of_record(place: RecordPlace) -> String {
 pub(super) fn record(cursor: &str) -> Option<RecordPlace> {
     let text = decoded(cursor)?;
     let (micros, id) = text.split_once('.')?;
-    let period_start = DateTime::<Utc>::from_timestamp_micros(micros.parse().ok()?)?;
-    Some(RecordPlace { period_start, id: id.parse().ok()? })
+    Some(RecordPlace { period_start: moment(micros)?, id: id.parse().ok()? })
 }
 
 pub(super) fn of_session(session: &SimSession) -> String {
@@ -39,8 +38,13 @@ pub(super) fn session(cursor: &str) -> Option<SessionPlace> {
     let (micros, session_id) = text.split_once('.')?;
     // PostgreSQL has no text with a zero in it.
     let session_id = (!session_id.contains('\0')).then(|| session_id.to_owned())?;
-    let last_reading_at = DateTime::<Utc>::from_timestamp_micros(micros.parse().ok()?)?;
-    Some(SessionPlace { last_reading_at, session_id })
+    Some(SessionPlace { last_reading_at: moment(micros)?, session_id })
+}
+
+/// A time that was ours: PostgreSQL refuses a time that it cannot hold, and chrono's years go further than its years.
+fn moment(micros: &str) -> Option<DateTime<Utc>> {
+    let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    (1_970..=9_999).contains(&at.year()).then_some(at)
 }
 
 fn decoded(cursor: &str) -> Option<String> {
@@ -58,6 +62,12 @@ mod tests {
         assert_eq!(iccid(&of_iccid("8941000000")).map(|i| i.to_string()).as_deref(), Some("8941000000"));
         for bad in ["", "!", "x", &of_iccid("8941000000"), "OTk5OTk5OTk5OTk5OTk5OTk5OTk5LjE", "MS4"] {
             assert_eq!(record(bad), None, "{bad}");
+        }
+        // The year -26550, which chrono knows and PostgreSQL does not, and one after all of its years.
+        for micros in [-900_000_000_000_000_000_i64, 8_200_000_000_000_000_000] {
+            assert!(DateTime::<Utc>::from_timestamp_micros(micros).is_some());
+            assert_eq!(record(&URL_SAFE_NO_PAD.encode(format!("{micros}.1"))), None);
+            assert_eq!(session(&URL_SAFE_NO_PAD.encode(format!("{micros}.a"))), None);
         }
         assert_eq!(iccid(&of_record(place)), None);
         let at = DateTime::UNIX_EPOCH;

@@ -59,3 +59,18 @@ impl FromRequestParts<ApiState> for SimId {
         if is_sim_id || Iccid::parse(&id).is_some() { Ok(Self(id)) } else { Err(ApiError::SimNotFound) }
     }
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_bodies(body: &serde_json::Value) {
+    fields::whole_sim(body).err();
+    fields::patch(body, "8941000000000000001").err();
+}
+
+#[cfg(fuzzing)]
+pub(super) fn read_cursors(text: &str) {
+    let (iccid, record, session) = (cursor::iccid(text), cursor::record(text), cursor::session(text));
+    if let Some(place) = record {
+        assert!(cursor::record(&cursor::of_record(place)).is_some(), "a place leads back to itself");
+    }
+    drop((iccid, session));
+}

@@ -46,3 +46,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(batch::post_batch))
         .routes(routes!(reset::reset_cycle))
 }
+
+#[cfg(fuzzing)]
+pub(super) fn read_reset(body: &[u8], tenant: crate::domain::TenantId, now: chrono::DateTime<chrono::Utc>) {
+    reset::read(body, tenant, now).err();
+}

@@ -159,7 +159,7 @@ struct RawReset {
     final_usage: Value,
 }
 
-fn read(body: &[u8], tenant: TenantId, now: DateTime<Utc>) -> Result<CycleReset, ApiError> {
+pub(super) fn read(body: &[u8], tenant: TenantId, now: DateTime<Utc>) -> Result<CycleReset, ApiError> {
     let object: Value =
         serde_json::from_slice(body).map_err(|error| ApiError::invalid("", format!("not JSON: {error}")))?;
     if !object.is_object() {

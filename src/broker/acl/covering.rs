@@ -1,6 +1,6 @@
 /// Whether `rule` matches every topic that `filter` matches. Both are valid topic filters without a group; a topic is a
 /// filter that matches itself.
-pub(super) fn covers(rule: &str, filter: &str) -> bool {
+pub(in crate::broker) fn covers(rule: &str, filter: &str) -> bool {
     // Wildcards of the first level do not match topics with `$`.
     if filter.starts_with('$') && rule.starts_with(['+', '#']) {
         return false;

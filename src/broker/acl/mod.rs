@@ -10,6 +10,8 @@ use crate::config::AclConfig;
 use crate::domain::{Iccid, TopicNames, TopicRule};
 use crate::ingest::topics::UsageTopic;
 
+#[cfg(fuzzing)]
+pub(super) use covering::covers as covers_all;
 use covering::covers;
 pub use watch::{LoginChecks, LoginWatch};
 

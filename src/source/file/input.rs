@@ -84,7 +84,7 @@ impl Input {
         Ok((Self::whole(name.clone(), file, metadata.len(), max_bytes).await?, stamp))
     }
 
-    fn stream(name: &str, stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+    pub(super) fn stream(name: &str, stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
         Self { name: name.into(), identity: None, source: Source::Stream(Box::new(stream)) }
     }
 

@@ -6,6 +6,8 @@
 
 mod columns;
 mod csv_row;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod gzip;
 mod input;
 mod lanes;

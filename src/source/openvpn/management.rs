@@ -84,7 +84,7 @@ enum Said {
     Prompt,
 }
 
-struct Conversation<S> {
+pub(super) struct Conversation<S> {
     stream: S,
     /// Read, and not taken yet.
     buffer: Vec<u8>,
@@ -95,11 +95,11 @@ struct Conversation<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    fn new(stream: S, max_bytes: u64) -> Self {
+    pub(super) fn new(stream: S, max_bytes: u64) -> Self {
         Self { stream, buffer: Vec::new(), searched: 0, left_bytes: max_bytes, max_bytes }
     }
 
-    async fn status(mut self, password: Option<&str>) -> Result<Vec<u8>, ManagementFault> {
+    pub(super) async fn status(mut self, password: Option<&str>) -> Result<Vec<u8>, ManagementFault> {
         self.greet(password).await?;
         self.stream.write_all(b"status 3\n").await?;
         let mut status = Vec::new();

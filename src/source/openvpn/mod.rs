@@ -5,6 +5,8 @@
 //! next one covers it. What a session uses after the last look at it, the status does not tell.
 
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod look;
 mod management;
 mod status;

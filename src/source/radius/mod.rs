@@ -8,6 +8,8 @@ mod accounting;
 mod clients;
 mod delivery;
 mod duplicates;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod intake;
 pub(crate) mod metrics;
 mod packet;

@@ -99,7 +99,7 @@ impl BridgeProcess {
             .env("RUST_LOG", &options.log)
             .env("SIMBRIDGE__MQTT__ANONYMOUS", options.anonymous.to_string())
             .envs(options.env.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (key, value) in &options.settings {
             command.env(variable(key), value);
@@ -107,6 +107,13 @@ impl BridgeProcess {
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
+        let mut printed = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let kept = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = printed.next_line().await {
+                kept.lock().expect("no panic").push(line);
+            }
+        });
         let ready = async {
             while let Ok(Some(line)) = lines.next_line().await {
                 log.lock().expect("no panic").push(line.clone());
@@ -167,7 +174,7 @@ impl BridgeProcess {
         kilobytes * 1024
     }
 
-    /// What it logged so far.
+    /// What it logged and printed so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().expect("no panic").clone()
     }

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod bridge;
 pub(crate) mod browser;
+pub(crate) mod canary;
 pub(crate) mod certificates;
 pub(crate) mod customer;
 pub(crate) mod database;
