@@ -29,7 +29,8 @@ pub struct ReconcileOptions {
     pub max_busy_percent: u32,
 }
 
-const NAMES: [&str; 10] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11"];
+/// What is checked, in the order in which it is told.
+pub const NAMES: [&str; 10] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InvariantLabel {

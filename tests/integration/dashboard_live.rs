@@ -165,6 +165,9 @@ async fn operations_shows_what_the_api_says_and_renews_it() {
     browser.wait_for(&format!("Number({}.value)", gauge("runway")), &runway).await;
     assert_eq!(browser.value(&format!("{}.level", gauge("runway"))).await, "good");
     assert_eq!(browser.value(&format!("{}.level", gauge("puback"))).await, "idle");
+    let invariants =
+        "[...document.querySelectorAll('[data-invariant]')].map(({dataset}) => dataset.invariant)";
+    assert_eq!(browser.value(invariants).await, json!(simbridge::reconcile::NAMES), "none goes unseen");
     let status = "document.querySelector('[data-testid=operations-status]').textContent";
     // How fast this machine commits is no matter.
     let status = browser.value(status).await;

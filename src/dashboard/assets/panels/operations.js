@@ -23,6 +23,7 @@ const INVARIANTS = {
   I7: "Cycles have no gap and no overlap",
   I8: "No record is corrected below zero",
   I9: "No batch waits for its charts too long",
+  I11: "Pools are the sum of their members",
 };
 
 export function createSources(format) {
@@ -33,7 +34,7 @@ export function createSources(format) {
     element: panel.element,
     update(sources) {
       if (sources.length === 0) {
-        return panel.empty("No other source is configured", "Records come over the embedded broker and HTTP. Brokers of others, VPN servers and remote panels are [[source.…]] in the configuration.");
+        return panel.empty("No other source is configured", "Records come over the embedded broker and HTTP. Brokers of others, VPN servers, RADIUS clients, remote panels and directories of files are [[source.…]] in the configuration.");
       }
       panel.show(table.element);
       table.update(sources);
