@@ -1,7 +1,7 @@
 //! What systemd is told (sd_notify(3)): that traffic is taken, that files are read again, that the program stops, and that it
 //! lives. Where nobody set `NOTIFY_SOCKET`, nobody is told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -14,13 +14,20 @@ const SIGNS_PER_LIMIT: u32 = 4;
 /// How many are reading files again: certificates, and the secrets of each source. Of the process, as the socket is.
 static RELOADS: AtomicUsize = AtomicUsize::new(0);
 
+/// Traffic was taken once: a SIGHUP before that makes nothing ready.
+static READY: AtomicBool = AtomicBool::new(false);
+
 pub(crate) fn ready() {
+    READY.store(true, Ordering::SeqCst);
     tell(&[NotifyState::Ready, NotifyState::Status("taking traffic")]);
 }
 
 /// [`reloaded`] follows when it is done.
 pub(crate) fn reloading() {
     RELOADS.fetch_add(1, Ordering::SeqCst);
+    if !READY.load(Ordering::SeqCst) {
+        return;
+    }
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "cannot tell the service manager"),
@@ -29,7 +36,7 @@ pub(crate) fn reloading() {
 
 /// Says so when it is the last of those who read.
 pub(crate) fn reloaded() {
-    if RELOADS.fetch_sub(1, Ordering::SeqCst) == 1 {
+    if RELOADS.fetch_sub(1, Ordering::SeqCst) == 1 && READY.load(Ordering::SeqCst) {
         ready();
     }
 }

@@ -50,13 +50,18 @@ fn hide_in_source(source: &Value) -> Value {
 
 /// `postgres://user:***@host/db`, and `password=***` in the form of words.
 fn database_address(url: &str) -> String {
-    if url.contains("://") { address(url, &HARMLESS) } else { words(url) }
+    let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if is_url { address(url, &HARMLESS) } else { words(url) }
 }
 
 /// An address without its password, and without its query but for the keys in `shown` and the place of an account: panels and brokers behind
 /// WebSocket take tokens there.
 fn address(url: &str, shown: &[&str]) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.into() };
+    let is_scheme =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return HIDDEN.into();
+    };
     // A password may hold an @, a / or a ? that was not escaped; with two @ nobody can tell which of them ends it.
     let (login, place) = match rest.split_once('@') {
         Some((_, after)) if after.contains('@') => return format!("{scheme}://{HIDDEN}"),
@@ -154,6 +159,7 @@ mod tests {
             ("host=db password = 's3 cr\\'et' user=me", "host=db password=*** user=me"),
             ("password=s3\\ cret host=db", "password=*** host=db"),
             ("password=s3 cret host=db", "password=*** ***"),
+            ("host=db user=me password=s3://cret", "host=db user=me password=***"),
             ("s3cret", "***"),
             ("", ""),
         ] {
@@ -169,6 +175,7 @@ mod tests {
             ("https://panel/u?of={account}&key=s3cret#s3cret", "https://panel/u?of={account}&***#***"),
             ("https://panel/u/{account}?s3cret", "https://panel/u/{account}?***"),
             ("https://panel/u?czNjcmV0=&&x=", "https://panel/u?***&&***"),
+            ("token=s3cret https://panel/u", "***"),
         ] {
             assert_eq!(address(url, &[]), shown);
         }

@@ -70,6 +70,7 @@ impl Store {
         let tx = snapshot.read_only(true).start().await?;
         let schema_version = migrations::version(&tx).await?.ok_or(BackupError::NoData)?;
         let row = &SNAPSHOT.rows(&tx, StatementMode::Unnamed, &[]).await?[0];
+        let schema: String = row.get("schema");
         let mut manifest = Manifest::new(now, schema_version, row.get("server_version"));
         if schema_version >= ROLES_SINCE {
             let roles = ROLES.rows(&tx, StatementMode::Unnamed, &[]).await?;
@@ -84,7 +85,7 @@ impl Store {
         manifest.figures = figures(&tx).await?;
         tx.rollback().await?;
 
-        let found = programs.read_back(&dump).await?;
+        let found = programs.read_back(&dump, &schema).await?;
         if let Some(difference) = manifest.figures.difference(&found) {
             return Err(BackupError::ReadBackDiffers(difference));
         }
@@ -99,7 +100,8 @@ impl Store {
     /// [`Store::migrate`].
     ///
     /// # Errors
-    /// [`BackupError`]; the database is as empty as it was then, but for [`BackupError::RestoredDiffers`].
+    /// [`BackupError`]; the database is as empty as it was then, unless counting what was restored fails, or
+    /// [`BackupError::RestoredDiffers`].
     pub async fn restore(
         &self,
         place: &Place,
@@ -115,7 +117,10 @@ impl Store {
         if server < backup {
             return Err(BackupError::OlderServer { backup, server });
         }
+        // The server may end connections that say nothing for long.
+        drop(client);
         Programs::find(place, server)?.restore(&directory.join(DUMP)).await?;
+        let client = self.client().await?;
         ANALYZE.execute(&client, StatementMode::Unnamed, &[]).await?;
         let rows = FIGURES.rows(&client, StatementMode::Unnamed, &[]).await?;
         if let Some(difference) = manifest.figures.difference(&Figures::of(&rows[0])) {

@@ -122,9 +122,10 @@ export function createLive(api) {
     if (document.hidden) sleepTimer = setTimeout(sleep, HIDDEN_MS);
     else wake();
   });
-  // A page that was left may be kept for the way back, and its stream with it; some of them, and no connection is left. On the
-  // way back it becomes visible.
+  // A page that was left may be kept for the way back, and its stream with it; some of them, and no connection is left.
   window.addEventListener("pagehide", sleep);
+  // Not every browser tells a page that comes back that it is visible.
+  window.addEventListener("pageshow", () => document.hidden || wake());
 
   function stop() {
     closeStream();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::store::{PostgresAddress, embedded};
 
@@ -45,13 +45,13 @@ impl Programs {
         end("pg_dump", child).await
     }
 
-    /// Reads all the data of a dump.
-    pub(super) async fn read_back(&self, dump: &Path) -> Result<Figures, BackupError> {
+    /// Reads all the data of a dump; `schema` is where the tables are, as SQL writes its name.
+    pub(super) async fn read_back(&self, dump: &Path, schema: &str) -> Result<Figures, BackupError> {
         let mut pg_restore = self.command("pg_restore");
         pg_restore.args(["--data-only", "--file=-"]).arg(dump).stdout(Stdio::piped());
         let mut child = start("pg_restore", &mut pg_restore)?;
         let data = BufReader::new(child.stdout.take().expect("it was asked for"));
-        let (figures, ended) = tokio::join!(read_back::tally(data), end("pg_restore", child));
+        let (figures, ended) = tokio::join!(read_back::tally(data, schema), end("pg_restore", child));
         // What the program says of a damaged file is more than where its output ended.
         ended?;
         figures.map_err(BackupError::io("read", dump))
@@ -140,6 +140,11 @@ fn environment(address: &PostgresAddress, ca_file: Option<&Path>) -> Vec<(&'stat
         SslMode::Require => ("verify-full", Some("system")),
         _ => ("prefer", None),
     };
+    let session = match address.get_target_session_attrs() {
+        TargetSessionAttrs::ReadWrite => Some("read-write"),
+        TargetSessionAttrs::ReadOnly => Some("read-only"),
+        _ => None,
+    };
     let ca_file = ca_file.map(|path| path.to_string_lossy().into_owned());
     let variables = [
         ("PGAPPNAME", Some("simbridge backup".to_owned())),
@@ -149,6 +154,7 @@ fn environment(address: &PostgresAddress, ca_file: Option<&Path>) -> Vec<(&'stat
         ("PGUSER", address.get_user().map(str::to_owned)),
         ("PGPASSWORD", address.get_password().map(|word| String::from_utf8_lossy(word).into_owned())),
         ("PGOPTIONS", address.get_options().map(str::to_owned)),
+        ("PGTARGETSESSIONATTRS", session.map(str::to_owned)),
         ("PGSSLMODE", Some(mode.to_owned())),
         ("PGSSLROOTCERT", ca_file.or(roots.map(str::to_owned))),
     ];
@@ -165,7 +171,8 @@ mod tests {
 
     #[test]
     fn the_programs_reach_what_the_store_reaches() {
-        let url = "postgres://me:s%20cret@a.example:6000,b.example:6001/d?sslmode=require&options=-csearch_path%3Dx";
+        let url = "postgres://me:s%20cret@a.example:6000,b.example:6001/d?sslmode=require&options=-csearch_path%3Dx&\
+                   target_session_attrs=read-write";
         let expected = [
             ("PGAPPNAME", "simbridge backup"),
             ("PGHOST", "a.example,b.example"),
@@ -173,6 +180,7 @@ mod tests {
             ("PGUSER", "me"),
             ("PGPASSWORD", "s cret"),
             ("PGOPTIONS", "-csearch_path=x"),
+            ("PGTARGETSESSIONATTRS", "read-write"),
             ("PGSSLMODE", "verify-full"),
             ("PGSSLROOTCERT", "system"),
         ];

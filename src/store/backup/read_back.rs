@@ -18,15 +18,16 @@ enum Table {
     Other,
 }
 
-/// Reads the whole of a dump's data. What is damaged shows in pg_restore's end, or here.
-pub(super) async fn tally(mut data: impl AsyncBufRead + Unpin) -> io::Result<Figures> {
+/// Reads the whole of a dump's data. What is damaged shows in pg_restore's end, or here. Tables of other schemas than `schema` are of
+/// other programs.
+pub(super) async fn tally(mut data: impl AsyncBufRead + Unpin, schema: &str) -> io::Result<Figures> {
     let (mut figures, mut total_bytes, mut cycle_bytes) = (Figures::default(), 0, 0);
     let mut copying = None;
     let mut line = Vec::new();
     while data.read_until(b'\n', &mut line).await? > 0 {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         match copying {
-            None => copying = begun(text),
+            None => copying = begun(text, schema),
             // In the data itself a backslash is doubled.
             Some(_) if text == br"\." => copying = None,
             Some(Table::Records(column)) => {
@@ -52,12 +53,15 @@ pub(super) async fn tally(mut data: impl AsyncBufRead + Unpin) -> io::Result<Fig
 }
 
 /// `COPY public.usage_cycles (id, iccid, …) FROM stdin;`
-fn begun(line: &[u8]) -> Option<Table> {
+fn begun(line: &[u8], schema: &str) -> Option<Table> {
     let line = std::str::from_utf8(line).ok()?;
     let (name, rest) = line.strip_prefix("COPY ")?.split_once(" (")?;
     let columns = rest.strip_suffix(") FROM stdin;")?;
     let column = |name| columns.split(", ").position(|column| column == name);
-    Some(match name.rsplit('.').next()? {
+    let Some(table) = name.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) else {
+        return Some(Table::Other);
+    };
+    Some(match table {
         "record_keys" => Table::Keys,
         "provisioned_sims" => Table::Sims,
         "quarantine" => Table::Quarantine,
@@ -85,11 +89,12 @@ mod tests {
         COPY public.record_keys (tenant_id) FROM stdin;\n1\n1\n1\n\\.\n\
         COPY public.usage_cycles (id, total_bytes) FROM stdin;\nx\t43\n\\.\n\
         COPY public.provisioned_sims (iccid) FROM stdin;\n\\.\n\
-        COPY public.quarantine (id) FROM stdin;\n9\n\\.\n";
+        COPY public.quarantine (id) FROM stdin;\n9\n\\.\n\
+        COPY other.quarantine (id) FROM stdin;\n7\n8\n\\.\n";
 
     #[tokio::test]
     async fn rows_and_amounts_are_counted_wherever_they_stand() {
-        let figures = tally(DATA.as_bytes()).await.unwrap();
+        let figures = tally(DATA.as_bytes(), "public").await.unwrap();
         let expected = Figures {
             records: 3,
             total_bytes: "43".into(),
@@ -105,12 +110,12 @@ mod tests {
     #[tokio::test]
     async fn data_that_ends_in_the_middle_of_a_table_is_an_error() {
         let cut = &DATA[..DATA.len() - 3];
-        assert_eq!(tally(cut.as_bytes()).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(tally(cut.as_bytes(), "public").await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]
     async fn an_amount_that_is_none_is_an_error() {
         let bent = DATA.replace("\t43", "\tx43");
-        assert_eq!(tally(bent.as_bytes()).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(tally(bent.as_bytes(), "public").await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

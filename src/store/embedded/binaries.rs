@@ -87,18 +87,23 @@ pub(super) fn choose(
     Err(other.unwrap_or_else(|| EmbeddedError::NoBinaries { install: install_command(&os_release()) }))
 }
 
-/// Where `pg_dump` and `pg_restore` are that fit a server of this major version: theirs, else newer ones, which read older servers
-/// too. Client programs are installed without the server's as well.
+/// Where `pg_dump` and `pg_restore` of a server's major version are. Newer ones read older servers, and write what these cannot
+/// take back: settings that they do not know. Client programs are installed without the server's as well.
 pub(in crate::store) fn dump_programs(bin_dir: Option<&Path>, major: u32) -> Option<PathBuf> {
     let path = std::env::var_os("PATH");
     let mut dirs: Vec<PathBuf> = bin_dir.map(Path::to_owned).into_iter().collect();
     dirs.extend(installed(Path::new("/"), path.as_deref()));
-    let fitting = dirs.into_iter().filter_map(|dir| {
-        let said = Command::new(dir.join("pg_dump")).arg("--version").stderr(Stdio::null()).output().ok()?;
-        let found = major_of(&String::from_utf8_lossy(&said.stdout)).filter(|found| *found >= major)?;
-        dir.join("pg_restore").is_file().then_some((found, dir))
-    });
-    fitting.min_by_key(|(found, _)| *found).map(|(_, dir)| dir)
+    of_major(dirs, major)
+}
+
+pub(super) fn of_major(dirs: Vec<PathBuf>, major: u32) -> Option<PathBuf> {
+    dirs.into_iter().find(|dir| dumps_of(dir) == Some(major))
+}
+
+/// The major version of the `pg_dump` in a directory that has both programs.
+fn dumps_of(dir: &Path) -> Option<u32> {
+    let said = Command::new(dir.join("pg_dump")).arg("--version").stderr(Stdio::null()).output().ok()?;
+    major_of(&String::from_utf8_lossy(&said.stdout)).filter(|_| dir.join("pg_restore").is_file())
 }
 
 /// Directories below `root` that may hold PostgreSQL, the preferred first.

@@ -1,10 +1,10 @@
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use super::*;
 use crate::store::embedded::EmbeddedError;
-use crate::store::embedded::binaries::{choose, install_command, installed};
+use crate::store::embedded::binaries::{choose, install_command, installed, of_major};
 use crate::store::embedded::postmaster::PidFile;
 use crate::store::embedded::server_log::reason;
 
@@ -12,12 +12,17 @@ use crate::store::embedded::server_log::reason;
 fn install(root: &Path, dir: &str, version: &str) -> PathBuf {
     let dir = root.join(dir);
     fs::create_dir_all(&dir).unwrap();
+    let says = |program: &str| format!("#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n");
     for (name, text) in [
-        ("postgres", format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")),
+        ("postgres", says("postgres")),
         ("initdb", String::new()),
+        ("pg_dump", says("pg_dump")),
+        ("pg_restore", String::new()),
     ] {
-        fs::write(dir.join(name), text).unwrap();
-        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: one that a test beside this starts would hold a file open that is written here, and it could not be run.
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let done = Command::new("/bin/sh").args(["-c", write]).arg(dir.join(name)).arg(text).status();
+        assert!(done.unwrap().success());
     }
     dir
 }
@@ -38,6 +43,20 @@ fn the_newest_packaged_version_wins_and_homebrew_comes_last() {
     assert_eq!(found(Some(9)).unwrap().dir, nine, "a cluster needs its own version, not the newest");
     assert_eq!(found(Some(17)).unwrap().dir, brewed);
     assert!(matches!(found(Some(18)), Err(EmbeddedError::OtherMajor { data_major: 18, bin_major: 15, .. })));
+}
+
+/// Catches a newer pg_dump for an older server: what it writes is read back, and cannot be restored there.
+#[test]
+fn dumps_are_made_by_programs_of_the_servers_own_version() {
+    let root = tempfile::tempdir().unwrap();
+    let fifteen = install(root.path(), "usr/lib/postgresql/15/bin", "15.14");
+    let seventeen = install(root.path(), "usr/lib/postgresql/17/bin", "17.2");
+    let dirs = || vec![root.path().join("nothing"), seventeen.clone(), fifteen.clone()];
+    assert_eq!(of_major(dirs(), 15), Some(fifteen.clone()));
+    assert_eq!(of_major(dirs(), 17), Some(seventeen.clone()));
+    assert_eq!(of_major(dirs(), 16), None);
+    fs::remove_file(fifteen.join("pg_restore")).unwrap();
+    assert_eq!(of_major(dirs(), 15), None, "both are needed");
 }
 
 #[test]
