@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use world::World;
 
 /// Histories without `SIMBRIDGE_TEST_HISTORIES`.
-const HISTORIES: u64 = 150;
+const HISTORIES: u64 = 300;
 /// Histories that are tried to make a failing one shorter.
 const SHRINK_ATTEMPTS: usize = 250;
 /// Databases in use at once.
