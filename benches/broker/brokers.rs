@@ -104,6 +104,7 @@ impl BrokerProcess {
 /// Runs the broker until it is killed.
 pub(crate) async fn run_broker() {
     let mut config = MqttConfig::default();
+    config.traffic.turn_packets = crate::number("BENCH_TURN_PACKETS", config.traffic.turn_packets);
     if std::env::var(ROLE).as_deref() == Ok(UNLIMITED) {
         (config.traffic.packets_per_second, config.traffic.bytes_per_second) = (0, 0);
         let admission = &mut config.admission;

@@ -11,7 +11,8 @@
 //!   quiet times and an attack on another broker. `BENCH_KINDS` is `all` (default), `each` or some of the kinds in `attackers.rs` with
 //!   `+` between them.
 //!
-//! Environment: `BENCH_MODES` (default all), `BENCH_ROUNDS` (default 3). Descriptors: two for each idle connection in all.
+//! Environment: `BENCH_MODES` (default all), `BENCH_ROUNDS` (default 3), `BENCH_TURN_PACKETS` (`mqtt.traffic.turn_packets`). Descriptors:
+//! two for each idle connection in all.
 
 mod attackers;
 mod brokers;

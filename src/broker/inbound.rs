@@ -33,13 +33,15 @@ impl Connection {
     /// Decodes and handles what is in the read buffer, as far as this client may go on.
     pub(super) async fn handle_buffered(&mut self) -> Result<(), Ending> {
         let received = Instant::now();
-        let mut turn = 0..self.hub.config.traffic.turn_packets;
+        let turn = self.hub.config.traffic.turn_packets;
+        self.pauses.handled = 0;
         loop {
             while self.may_handle() {
-                if turn.next().is_none() {
+                if self.pauses.handled >= turn {
                     self.pauses.unhandled = true;
                     break;
                 }
+                self.pauses.handled += 1;
                 let max = self.hub.config.max_packet_bytes;
                 let Some(packet) = codec::decode(self.client.version, &mut self.buffer, max)? else { break };
                 self.handle(packet, received).await?;
@@ -262,6 +264,7 @@ impl Connection {
         if takers.is_empty() && !retain {
             return None;
         }
+        self.pauses.handled += takers.len();
         let mut publication = Publication::new(tenant, Arc::from(name), payload, properties, Instant::now());
         publication.own_properties();
         publication.qos = qos;

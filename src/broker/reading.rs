@@ -37,6 +37,8 @@ pub(super) struct Pauses {
     throttled: Option<Throttled>,
     /// There was more to read than one turn handles.
     pub(super) unhandled: bool,
+    /// Packets of this turn, and the messages for others that came of them.
+    pub(super) handled: usize,
 }
 
 impl Pauses {

@@ -83,7 +83,7 @@ pub struct TrafficConfig {
     pub bytes_per_second: u32,
     /// Default 2097152 bytes (2 MB) that may come at once after a rest.
     pub burst_bytes: u32,
-    /// Default 100 packets of one client, and then it is the turn of others.
+    /// Default 100 packets of one client, and then it is the turn of others. A subscriber that gets one counts like a further packet.
     pub turn_packets: usize,
 }
 

@@ -131,3 +131,39 @@ async fn a_client_with_much_to_do_takes_turns_with_the_others() {
         busy.packet().await.unwrap();
     }
 }
+
+/// Catches a turn that counts packets alone: what goes to many subscribers takes as much longer (`handled` without takers).
+#[tokio::test]
+async fn a_packet_for_many_subscribers_takes_as_much_of_a_turn_as_many_packets() {
+    const SUBSCRIBERS: usize = 40;
+    const PACKETS: u16 = 900;
+    let broker = limited(|traffic| {
+        traffic.packets_per_second = 0;
+        traffic.turn_packets = SUBSCRIBERS;
+    })
+    .await;
+    let mut listening = Vec::new();
+    for n in 0..SUBSCRIBERS {
+        let mut client = Client::connect(&broker, &Connect::v5(&format!("listening-{n}"))).await;
+        client.subscribe("busy", 0).await;
+        listening.push(client);
+    }
+    let mut busy = Client::connect(&broker, &Connect::v5("busy")).await;
+    let mut other = Client::connect(&broker, &Connect::v5("other")).await;
+    let packets: Vec<u8> =
+        (1..=PACKETS).flat_map(|pkid| publish("busy", "").qos1(pkid).encoded(true)).collect();
+    busy.send(&packets).await;
+    other.ping().await;
+    let mut answered = 0;
+    let mut pings = 1;
+    // Each of the other's turns lets one packet through, and no forty.
+    while answered < usize::from(PACKETS) {
+        answered += busy.take_what_is_there() / 4;
+        other.ping().await;
+        pings += 1;
+    }
+    assert!(
+        pings > usize::from(PACKETS) / 20,
+        "{PACKETS} were handled within {pings} turns of another client"
+    );
+}
