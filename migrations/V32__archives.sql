@@ -150,15 +150,69 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION make_restoring_table IS 'Makes the empty table usage_restoring, into which an archive is read';
 
-CREATE FUNCTION return_usage_month(archive uuid, at timestamptz, OUT stamped bigint, OUT remembered bigint)
+CREATE FUNCTION sims_moved_since() RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT array_agg(DISTINCT r.iccid)
+        FROM pg_temp.usage_exporting r
+        LEFT JOIN LATERAL (
+            SELECT s.tenant_id, s.sim_id, s.carrier_id, s.rate_plan_id FROM sim_ownership s
+            WHERE s.iccid = r.iccid AND s.valid_from <= r.period_start
+            ORDER BY s.valid_from DESC LIMIT 1
+        ) AS o ON EXISTS (SELECT FROM sim_ownership m WHERE m.iccid = r.iccid AND m.tenant_id = r.key_tenant_id)
+        LEFT JOIN usage_cycles c ON c.sim_id = o.sim_id AND c.iccid = r.iccid
+                                AND c.cycle_start <= r.period_start AND r.period_start < c.cycle_end
+        WHERE (r.tenant_id, r.sim_id, r.carrier_id, r.rate_plan_id, r.cycle_id)
+              IS DISTINCT FROM (coalesce(o.tenant_id, r.key_tenant_id), o.sim_id, o.carrier_id, o.rate_plan_id, c.cycle_id));
+END $$;
+COMMENT ON FUNCTION sims_moved_since IS
+    'SIMs of which usage_exporting shows records that do not have the owner, carrier, plan and cycle in force at their period_start';
+
+-- What takes long, while writers go on.
+CREATE FUNCTION prepare_usage_month(archive uuid, OUT remembered bigint, OUT seen_version bigint, OUT moved text[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    clash record;
+BEGIN
+    PERFORM view_usage_month('usage_archiving') FROM usage_archives u WHERE u.id = archive AND u.state = 'pending';
+    -- None is forgotten until the month is back.
+    PERFORM pg_advisory_xact_lock(hashtext('simbridge.retention'));
+    INSERT INTO record_keys (tenant_id, iccid, record_id, fingerprint, period_start, processed_at, write_id)
+    SELECT r.key_tenant_id, r.iccid, r.record_id,
+           content_fingerprint(r.period_start, r.period_end, r.data_upload_bytes, r.data_download_bytes, r.total_bytes,
+                               r.sms_count, r.voice_seconds, r.mccmnc, r.corrects),
+           r.period_start, r.processed_at, r.write_id
+    FROM pg_temp.usage_exporting r
+    WHERE NOT EXISTS (SELECT FROM record_keys k
+                      WHERE k.tenant_id = r.key_tenant_id AND k.iccid = r.iccid AND k.record_id = r.record_id)
+    -- In the order in which batches claim them; one that was claimed meanwhile shows below.
+    ORDER BY r.key_tenant_id, r.iccid, r.record_id
+    ON CONFLICT ON CONSTRAINT record_keys_pk DO NOTHING;
+    GET DIAGNOSTICS remembered = ROW_COUNT;
+    SELECT r.iccid, r.record_id INTO clash
+    FROM pg_temp.usage_exporting r
+    JOIN record_keys k ON k.tenant_id = r.key_tenant_id AND k.iccid = r.iccid AND k.record_id = r.record_id
+    WHERE (k.period_start, k.write_id) <> (r.period_start, r.write_id) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'record % of SIM % was stored anew after its key had been forgotten: it would count twice',
+            clash.record_id, clash.iccid USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    SELECT v.version INTO seen_version FROM inventory_version v;
+    moved := sims_moved_since();
+END $$;
+COMMENT ON FUNCTION prepare_usage_month IS
+    'Sees to it that each record of usage_restoring, or of usage_archiving, has its key, and finds SIMs that were changed meanwhile; '
+    'returns how many keys were made anew';
+
+CREATE FUNCTION return_usage_month(archive uuid, at timestamptz, seen_version bigint, moved text[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     a       usage_archives;
     source  text;
     part    text;
     clash   record;
-    moved   text[];
     renamed record;
+    stamped bigint := 0;
 BEGIN
     SELECT * INTO STRICT a FROM usage_archives u WHERE u.id = archive AND u.state <> 'restored' FOR UPDATE;
     source := CASE a.state WHEN 'pending' THEN 'usage_archiving' ELSE 'usage_restoring' END;
@@ -180,37 +234,10 @@ BEGIN
     END IF;
     PERFORM rollup_begin();
     PERFORM pg_advisory_xact_lock(hashtext('simbridge.partitions'));
-    PERFORM view_usage_month(source) WHERE a.state = 'pending';
-    -- Keys that were forgotten are needed again.
-    INSERT INTO record_keys (tenant_id, iccid, record_id, fingerprint, period_start, processed_at, write_id)
-    SELECT r.key_tenant_id, r.iccid, r.record_id,
-           content_fingerprint(r.period_start, r.period_end, r.data_upload_bytes, r.data_download_bytes, r.total_bytes,
-                               r.sms_count, r.voice_seconds, r.mccmnc, r.corrects),
-           r.period_start, r.processed_at, r.write_id
-    FROM usage_exporting r
-    WHERE NOT EXISTS (SELECT FROM record_keys k
-                      WHERE k.tenant_id = r.key_tenant_id AND k.iccid = r.iccid AND k.record_id = r.record_id);
-    GET DIAGNOSTICS remembered = ROW_COUNT;
-    SELECT r.iccid, r.record_id INTO clash
-    FROM usage_exporting r
-    JOIN record_keys k ON k.tenant_id = r.key_tenant_id AND k.iccid = r.iccid AND k.record_id = r.record_id
-    WHERE (k.period_start, k.write_id) <> (r.period_start, r.write_id) LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'record % of SIM % was stored anew after its key had been forgotten: it would count twice',
-            clash.record_id, clash.iccid USING ERRCODE = 'object_not_in_prerequisite_state';
+    -- While the version stands still no SIM was provisioned, moved or reset.
+    IF seen_version IS DISTINCT FROM (SELECT v.version FROM inventory_version v) THEN
+        moved := sims_moved_since();
     END IF;
-    -- SIMs that were provisioned, moved or reset meanwhile.
-    SELECT array_agg(DISTINCT r.iccid) INTO moved
-    FROM usage_exporting r
-    LEFT JOIN LATERAL (
-        SELECT s.tenant_id, s.sim_id, s.carrier_id, s.rate_plan_id FROM sim_ownership s
-        WHERE s.iccid = r.iccid AND s.valid_from <= r.period_start
-        ORDER BY s.valid_from DESC LIMIT 1
-    ) AS o ON EXISTS (SELECT FROM sim_ownership m WHERE m.iccid = r.iccid AND m.tenant_id = r.key_tenant_id)
-    LEFT JOIN usage_cycles c ON c.sim_id = o.sim_id AND c.iccid = r.iccid
-                            AND c.cycle_start <= r.period_start AND r.period_start < c.cycle_end
-    WHERE (r.tenant_id, r.sim_id, r.carrier_id, r.rate_plan_id, r.cycle_id)
-          IS DISTINCT FROM (coalesce(o.tenant_id, r.key_tenant_id), o.sim_id, o.carrier_id, o.rate_plan_id, c.cycle_id);
     DROP VIEW pg_temp.usage_exporting;
     EXECUTE format('ALTER TABLE %I RENAME TO %I', source, part);
     FOR renamed IN
@@ -222,17 +249,16 @@ BEGIN
     EXECUTE format('ALTER TABLE usage_records ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', part,
                    a.month::timestamp AT TIME ZONE 'UTC', (a.month + interval '1 month') AT TIME ZONE 'UTC');
     UPDATE inventory_version v SET raw_floor = a.floor_before, version = v.version + 1;
-    stamped := 0;
     IF moved IS NOT NULL THEN
         stamped := stamp_records(moved, a.month::timestamp AT TIME ZONE 'UTC', at);
     END IF;
     DELETE FROM usage_archives u WHERE u.id = archive AND a.state = 'pending';
     UPDATE usage_archives u SET state = 'restored', restored_at = at WHERE u.id = archive;
+    RETURN stamped;
 END $$;
 COMMENT ON FUNCTION return_usage_month IS
     'Makes usage_restoring, or usage_archiving, a partition of usage_records again and lowers the floor below it; records of SIMs that '
-    'were moved meanwhile follow them; needs the exclusive inventory lock. Returns how many records followed, and how many keys were '
-    'made anew';
+    'were moved meanwhile follow them; needs the exclusive inventory lock, and what prepare_usage_month returned. Returns how many records followed';
 
 DO $$
 BEGIN

@@ -164,7 +164,14 @@ async fn create(
                     "retention.raw_days gives nothing up: name a month with --through",
                 ));
             }
-            days => store.raw_floor_due(now, i32::try_from(days).unwrap_or(i32::MAX)).await?,
+            days => {
+                if store.setting(Setting::ArchiveFirst).await? == 0 {
+                    eprintln!(
+                        "retention.archive_first is 0: serve may drop a month before it is archived; set it to 1 to keep serve from that"
+                    );
+                }
+                store.raw_floor_due(now, i32::try_from(days).unwrap_or(i32::MAX)).await?
+            }
         },
     };
     let mut months = 0;

@@ -47,7 +47,8 @@ static FIGURES: Statement = statement!("archive_figures");
 static ROWS_OF_MONTH: Statement = statement!("archive_rows");
 static MAKE_TABLE: Statement = statement!("make_restoring_table");
 static LOAD: Statement = statement!("load_archive");
-static RETURN: Statement = statement!("return_usage_month", TEXT, TIMESTAMPTZ);
+static PREPARE: Statement = statement!("prepare_usage_month", TEXT);
+static RETURN: Statement = statement!("return_usage_month", TEXT, TIMESTAMPTZ, INT8, TEXT_ARRAY);
 static RAW_FLOOR_DUE: Statement = statement!("raw_floor_due", TIMESTAMPTZ, INT4);
 
 /// Attempts to take a month out. Each may hold up writers for some seconds.

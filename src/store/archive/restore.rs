@@ -17,7 +17,8 @@ use super::file::Reader;
 use super::manifest::{Counting, Figures, Manifest};
 use super::row_group::{ROWS, RowGroup};
 use super::{
-    ATTEMPTS, Archive, ArchiveState, FIGURES, LOAD, MAKE_TABLE, PAUSE, RETURN, Stored, alone, begin, refused,
+    ATTEMPTS, Archive, ArchiveState, FIGURES, LOAD, MAKE_TABLE, PAUSE, PREPARE, RETURN, Stored, alone, begin,
+    refused,
 };
 
 /// Rows are sent to the server in pieces of about this size.
@@ -149,18 +150,31 @@ async fn compare(
     }
 }
 
-/// Makes the table a partition again. Writers wait for its end.
+/// What was found before writers have to wait.
+struct Prepared {
+    remembered: i64,
+    seen_version: i64,
+    moved: Option<Vec<String>>,
+}
+
+/// Makes the table a partition again.
 async fn put_in_place(
     tx: &mut Transaction<'_>,
     archive: &Archive,
     now: DateTime<Utc>,
 ) -> Result<Returned, ArchiveError> {
+    let row = &PREPARE.rows(&*tx, StatementMode::Unnamed, &[&archive.id]).await.map_err(refused)?[0];
+    let prepared = Prepared {
+        remembered: row.get("remembered"),
+        seen_version: row.get("seen_version"),
+        moved: row.get("moved"),
+    };
     for attempt in 1.. {
         let point = tx.savepoint("alone").await?;
-        match returned(&point, archive, now).await {
-            Ok(returned) => {
+        match attach(&point, archive, now, &prepared).await {
+            Ok(stamped) => {
                 point.commit().await?;
-                return Ok(returned);
+                return Ok(Returned { stamped, remembered: prepared.remembered });
             }
             Err(error) if error.lock_not_available() => {
                 point.rollback().await?;
@@ -175,12 +189,15 @@ async fn put_in_place(
     unreachable!("the last attempt returned")
 }
 
-async fn returned(
+/// Writers wait from here to the end of the transaction.
+async fn attach(
     tx: &Transaction<'_>,
     archive: &Archive,
     now: DateTime<Utc>,
-) -> Result<Returned, StoreError> {
+    prepared: &Prepared,
+) -> Result<i64, StoreError> {
     alone(tx).await?;
-    let row = &RETURN.rows(tx, StatementMode::Unnamed, &[&archive.id, &now]).await?[0];
-    Ok(Returned { stamped: row.get("stamped"), remembered: row.get("remembered") })
+    let Prepared { seen_version, moved, .. } = prepared;
+    let rows = RETURN.rows(tx, StatementMode::Unnamed, &[&archive.id, &now, seen_version, moved]).await?;
+    Ok(rows[0].get("stamped"))
 }
