@@ -262,7 +262,7 @@ mod tests {
         "voice_seconds",
     ];
     /// 1 January 2026 as PostgreSQL counts.
-    const START: i64 = 820_454_400_000_000;
+    const START: i64 = 820_540_800_000_000;
     const DAY: i64 = 86_400_000_000;
 
     fn columns() -> Vec<Column> {
