@@ -2,6 +2,7 @@
 
 mod accounts;
 mod amounts;
+mod archive;
 mod backup;
 mod certs;
 mod check;
@@ -114,6 +115,9 @@ enum Command {
     /// Nothing is overwritten, and what is restored is counted and compared. End the simbridge that the backup is of first:
     /// what it stores after the backup is not in here.
     Restore(backup::RestoreArgs),
+    /// Old months of records, in Parquet files of their own
+    #[command(subcommand)]
+    Archive(archive::ArchiveCommand),
     /// Store usage history from a CSV or NDJSON file, each record exactly once, however often it is imported or interrupted
     ///
     /// CSV has a header with recordId, iccid, periodStart, periodEnd, at least one of totalBytes, dataUploadBytes,
@@ -213,6 +217,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Reconcile => reconcile::run(&loaded).await,
         Command::Backup(args) => backup::run(args, &loaded).await,
         Command::Restore(args) => backup::run_restore(args, &loaded).await,
+        Command::Archive(command) => archive::run(command, &loaded).await,
         Command::Import(args) => import::run(args, loaded).await,
         Command::Sims(command) => sims::run(command, &loaded).await,
         Command::Pools(command) => pools::run(command, &loaded).await,

@@ -30,6 +30,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub rollup: RollupConfig,
     pub reconcile: ReconcileConfig,
+    pub archive: ArchiveConfig,
     pub alerts: AlertsConfig,
     pub http: HttpConfig,
     pub shutdown: ShutdownConfig,
@@ -48,6 +49,7 @@ impl Default for Config {
             ingest: IngestConfig::default(),
             rollup: RollupConfig::default(),
             reconcile: ReconcileConfig::default(),
+            archive: ArchiveConfig::default(),
             alerts: AlertsConfig::default(),
             http: HttpConfig::default(),
             shutdown: ShutdownConfig::default(),
@@ -93,6 +95,14 @@ pub struct PostgresConfig {
     pub bin_dir: PathBuf,
     /// MiB of memory in which the server keeps pages of tables; 0 for a share of what there is.
     pub shared_buffers_mb: u32,
+}
+
+/// Old months of records, in files.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveConfig {
+    /// Directory into which `simbridge archive create` writes; empty to name it each time.
+    pub directory: PathBuf,
 }
 
 /// The pipeline from a message to a committed record.

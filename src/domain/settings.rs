@@ -15,6 +15,7 @@ pub enum Setting {
     RollupInterval,
     PanelInterval,
     RawRetention,
+    ArchiveFirst,
     KeyRetention,
     QuarantineRetention,
     InvoiceAfter,
@@ -27,10 +28,11 @@ pub enum Setting {
 pub struct UnknownSetting(pub String);
 
 impl Setting {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RollupInterval,
         Self::PanelInterval,
         Self::RawRetention,
+        Self::ArchiveFirst,
         Self::KeyRetention,
         Self::QuarantineRetention,
         Self::InvoiceAfter,
@@ -43,6 +45,7 @@ impl Setting {
             Self::RollupInterval => "rollup.interval_minutes",
             Self::PanelInterval => "panel.interval_minutes",
             Self::RawRetention => "retention.raw_days",
+            Self::ArchiveFirst => "retention.archive_first",
             Self::KeyRetention => "retention.key_days",
             Self::QuarantineRetention => "retention.quarantine_days",
             Self::InvoiceAfter => "invoice.after_days",
@@ -55,7 +58,7 @@ impl Setting {
         match self {
             Self::RollupInterval => 1,
             Self::PanelInterval => 5,
-            Self::RawRetention | Self::KeyRetention | Self::QuarantineRetention => 0,
+            Self::RawRetention | Self::ArchiveFirst | Self::KeyRetention | Self::QuarantineRetention => 0,
             Self::InvoiceAfter => 3,
             Self::InvoiceDue => 30,
         }
@@ -67,6 +70,10 @@ impl Setting {
             Self::RollupInterval => "minutes from one roll-up to the next, 1 to 5",
             Self::PanelInterval => "minutes from one look at remote panels to the next, 1 to 5",
             Self::RawRetention => "days for which raw records are kept, at least 32; 0 keeps all",
+            Self::ArchiveFirst => {
+                "1: raw records are given up by `simbridge archive create` alone, which writes them into files first; 0: by \
+                 serve, for good"
+            }
             Self::KeyRetention => {
                 "days for which record ids are remembered, at least 32 and never fewer than raw records or late \
                  data need; 0 keeps all"
@@ -90,6 +97,7 @@ impl Setting {
             Self::RawRetention | Self::KeyRetention if value >= 1 => within(32..=MOST_DAYS),
             Self::QuarantineRetention if value >= 1 => within(1..=MOST_DAYS),
             Self::RawRetention | Self::KeyRetention | Self::QuarantineRetention => 0,
+            Self::ArchiveFirst => within(0..=1),
             Self::InvoiceAfter => within(0..=28),
             Self::InvoiceDue => within(1..=365),
         }

@@ -81,6 +81,15 @@ impl StoreError {
         refused.map(|db| db.message().to_owned())
     }
 
+    /// What a function of ours said when it refused: the state of the database does not allow it (55000), somebody is at it (55006), or
+    /// it makes no sense (22023).
+    pub(super) fn refusal(&self) -> Option<String> {
+        let Self::Postgres(error) = self else { return None };
+        let refused =
+            error.as_db_error().filter(|db| matches!(db.code().code(), "55000" | "55006" | "22023"));
+        refused.map(|db| db.message().to_owned())
+    }
+
     /// The five characters of PostgreSQL's error code, when the server sent one.
     pub fn code(&self) -> Option<&str> {
         self.sql_state().map(SqlState::code)

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod alert_webhooks;
 pub mod alerts;
 pub mod api_keys;
+pub mod archive;
 pub mod backup;
 mod batch;
 mod connections;

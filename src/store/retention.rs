@@ -8,14 +8,14 @@ use super::sims::INVENTORY_EXCLUSIVE;
 use super::{Statement, Store, StoreError, statement};
 
 static RAW_FLOOR: Statement = statement!("raw_floor", TIMESTAMPTZ, INT4);
-static LIMIT_LOCK_WAIT: Statement = statement!("limit_lock_wait", TEXT);
+pub(super) static LIMIT_LOCK_WAIT: Statement = statement!("limit_lock_wait", TEXT);
 static ADVANCE_RAW_FLOOR: Statement = statement!("advance_raw_floor", TIMESTAMPTZ, INT4);
 static DELETE_OLD_KEYS: Statement = statement!("delete_old_keys", TIMESTAMPTZ, INT4);
 static DELETE_EXPIRED_SESSIONS: Statement = statement!("delete_expired_sessions", TIMESTAMPTZ, INT4);
 static DELETE_OLD_QUARANTINE: Statement = statement!("delete_old_quarantine", TIMESTAMPTZ, INT4);
 
 /// Writers wait behind whoever waits for a lock, so nobody waits for longer than this.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Rows that one transaction deletes.
 pub const RETENTION_CHUNK: i32 = 10_000;
@@ -27,6 +27,8 @@ pub enum FloorAdvance {
     NothingDue,
     /// Records that would go are not rolled up yet.
     WaitsForRollup,
+    /// Records that would go are in no archive yet, and the setting `retention.archive_first` leaves them to `simbridge archive`.
+    WaitsForArchive,
     /// Somebody reads the records, or changes the inventory or rollups, for longer than writers may be kept waiting.
     Busy,
     /// Records are kept from `floor` on; so many partitions were dropped.
@@ -59,6 +61,9 @@ impl Store {
             let rows = RAW_FLOOR.rows(&*client, self.mode, &[&now, &raw_days]).await?;
             if !rows[0].get::<_, bool>("due") {
                 return Ok(FloorAdvance::NothingDue);
+            }
+            if rows[0].get("unarchived") {
+                return Ok(FloorAdvance::WaitsForArchive);
             }
             if rows[0].get("waiting") {
                 return Ok(FloorAdvance::WaitsForRollup);

@@ -36,6 +36,7 @@ async fn what_was_edited_by_hand_counts_within_its_bounds_or_as_the_default() {
             ("rollup.interval_minutes", 1),
             ("panel.interval_minutes", 5),
             ("retention.raw_days", 0),
+            ("retention.archive_first", 0),
             ("retention.key_days", 0),
             ("retention.quarantine_days", 0),
             ("invoice.after_days", 3),
@@ -46,7 +47,7 @@ async fn what_was_edited_by_hand_counts_within_its_bounds_or_as_the_default() {
     assert_eq!(unreadable, ["99999999999999999999", "a month"]);
     let (code, out, err) = command(&database, &["settings", "list"]).await;
     assert_eq!(code, Some(0));
-    assert_eq!(out.lines().count(), 8, "{out}");
+    assert_eq!(out.lines().count(), 9, "{out}");
     assert!(err.contains("invoice.due_days: `a month` in the database is no whole number"), "{err}");
 }
 

@@ -91,6 +91,11 @@ impl Retention<'_> {
                     info!("old records are kept until they are rolled up");
                     again = Duration::ZERO;
                 }
+                FloorAdvance::WaitsForArchive => {
+                    info!(
+                        "old records are kept until `simbridge archive create` has written them into files"
+                    );
+                }
                 FloorAdvance::Busy => {
                     info!("old records are kept while somebody reads records or changes the inventory");
                     again = FLOOR_BUSY;

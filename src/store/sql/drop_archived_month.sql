@@ -1,0 +1,2 @@
+-- store::archive: drops the records that are in a file
+SELECT drop_archived_month()
