@@ -279,6 +279,9 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 async fn metrics(State(state): State<ApiState>) -> Response {
+    for (check, result) in state.readiness.checks().await {
+        state.metrics.check(check, result.is_ok());
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], state.metrics.text()).into_response()
 }

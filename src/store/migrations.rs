@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 31] = [
+static MIGRATIONS: [Migration; 32] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -56,6 +56,7 @@ static MIGRATIONS: [Migration; 31] = [
     migration!(29, "pools"),
     migration!(30, "accounts_of_files"),
     migration!(31, "no_hashes_for_ingest"),
+    migration!(34, "readers_of_all_tenants"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");
