@@ -100,7 +100,10 @@ async fn on(command: RolesCommand, store: &Store) -> Result<(), Failure> {
                 (Kind::Read, false) => Sees::These(&tenants),
                 _ if tenants.is_empty() && !all_tenants => Sees::These(&[]),
                 _ => {
-                    return Err(Failure::new(2, "tenants go with --as read: the other roles see all of them"));
+                    return Err(Failure::new(
+                        2,
+                        "tenants go with --as read: the other roles see all of them",
+                    ));
                 }
             };
             login(store, &name, kind, sees, password_file.as_deref()).await?;
@@ -170,7 +173,9 @@ fn given_password(file: &Path) -> Result<String, Failure> {
     if file == Path::new("-") {
         BufReader::new(std::io::stdin().take(limit)).read_line(&mut line).map_err(unreadable)?;
     } else {
-        BufReader::new(File::open(file).map_err(unreadable)?.take(limit)).read_line(&mut line).map_err(unreadable)?;
+        BufReader::new(File::open(file).map_err(unreadable)?.take(limit))
+            .read_line(&mut line)
+            .map_err(unreadable)?;
     }
     let password = line.trim_end_matches(['\r', '\n']);
     if !(PASSWORD_MIN_BYTES..=PASSWORD_MAX_BYTES).contains(&password.len()) {

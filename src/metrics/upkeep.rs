@@ -19,10 +19,10 @@ struct NoLabel {}
 /// What is looked at now and then in the database and on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct UpkeepMetrics {
-    partitions_end: Gauge<f64, AtomicU64>,
     runway_days: Gauge<f64, AtomicU64>,
     parked: Family<ReasonLabel, Gauge>,
-    // As families they are not there until something is known.
+    // Those without a label are families so that they are not there until something is known.
+    partitions_end: Family<NoLabel, Gauge<f64, AtomicU64>>,
     disk_free: Family<NoLabel, Gauge<f64, AtomicU64>>,
     disk_size: Family<NoLabel, Gauge<f64, AtomicU64>>,
 }
@@ -49,15 +49,11 @@ impl UpkeepMetrics {
             "Room that is left where the private PostgreSQL keeps its data",
             self.disk_free.clone(),
         );
-        registry.register(
-            "data_directory_size_bytes",
-            "Size of that file system",
-            self.disk_size.clone(),
-        );
+        registry.register("data_directory_size_bytes", "Size of that file system", self.disk_size.clone());
     }
 
     pub(crate) fn partitions(&self, end: DateTime<Utc>, now: DateTime<Utc>) {
-        self.partitions_end.set(end.timestamp() as f64);
+        self.partitions_end.get_or_create(&NoLabel {}).set(end.timestamp() as f64);
         self.runway_days.set((end - now).num_days().max(0) as f64);
     }
 
