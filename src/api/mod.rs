@@ -274,7 +274,7 @@ fn cors(config: &HttpConfig, demo: bool) -> CorsLayer {
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    error!(message, "a request ended in a panic");
+    error!(panic = message, "a request ended in a panic");
     ApiError::Internal.into_response()
 }
 

@@ -67,6 +67,5 @@ fn every_field_of_an_event_is_documented_and_no_other() {
         assert!(documented.contains(&**field), "{field} of {} is not in docs/LOGGING.md", file.display());
     }
     let gone: Vec<_> = documented.iter().filter(|name| !found.contains_key(**name)).collect();
-    // The panic hook names them in another way.
     assert_eq!(gone, Vec::<&&str>::new());
 }
