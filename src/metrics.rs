@@ -1,7 +1,11 @@
+mod upkeep;
+
 use std::sync::{Arc, OnceLock};
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -13,6 +17,8 @@ use crate::ingest::queue::QueueGauge;
 use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
 use crate::source::metrics::SourceMetrics;
+
+use upkeep::UpkeepMetrics;
 
 /// What was given up because it is old.
 #[derive(Debug, Default)]
@@ -49,6 +55,11 @@ impl RetentionMetrics {
     }
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CheckLabel {
+    check: &'static str,
+}
+
 /// Everything that `/metrics` shows.
 pub struct Metrics {
     registry: Registry,
@@ -59,8 +70,8 @@ pub struct Metrics {
     pub reconcile: Arc<ReconcileMetrics>,
     pub retention: RetentionMetrics,
     pub alerts: Arc<AlertMetrics>,
-    /// Days for which partitions exist ahead.
-    pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
+    pub(crate) upkeep: UpkeepMetrics,
+    ready: Family<CheckLabel, Gauge>,
     queue_messages: Gauge,
     queue: OnceLock<QueueGauge>,
 }
@@ -75,7 +86,8 @@ impl Metrics {
         let reconcile = Arc::new(ReconcileMetrics::default());
         let retention = RetentionMetrics::default();
         let alerts = Arc::new(AlertMetrics::default());
-        let partition_runway_days = Gauge::default();
+        let upkeep = UpkeepMetrics::default();
+        let ready = Family::<CheckLabel, Gauge>::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         ingest.register(&mut registry);
@@ -85,11 +97,8 @@ impl Metrics {
         reconcile.register(&mut registry);
         retention.register(&mut registry);
         alerts.register(&mut registry);
-        registry.register(
-            "partition_runway_days",
-            "Days for which partitions of usage_records exist ahead",
-            partition_runway_days.clone(),
-        );
+        upkeep.register(&mut registry);
+        registry.register("ready", "1 for each check of /readyz that holds now, else 0", ready.clone());
         registry.register("queue_messages", "Messages that wait for a writer", queue_messages.clone());
         Self {
             registry,
@@ -100,7 +109,8 @@ impl Metrics {
             reconcile,
             retention,
             alerts,
-            partition_runway_days,
+            upkeep,
+            ready,
             queue_messages,
             queue: OnceLock::new(),
         }
@@ -121,10 +131,16 @@ impl Metrics {
         self.queue.get().map_or(0, QueueGauge::room)
     }
 
+    /// What a check of readiness found.
+    pub(crate) fn check(&self, check: &'static str, holds: bool) {
+        self.ready.get_or_create(&CheckLabel { check }).set(holds.into());
+    }
+
     /// OpenMetrics text.
     pub fn text(&self) -> String {
         self.queue_messages.set(i64::try_from(self.queue_depth()).unwrap_or(i64::MAX));
         self.sources.refresh();
+        self.ingest.refresh();
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text

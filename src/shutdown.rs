@@ -84,6 +84,6 @@ pub(crate) fn log_panics() {
         let payload = panic.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let message = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        error!(place, message, "defect: please report it");
+        error!(place, panic = message, "defect: please report it");
     }));
 }

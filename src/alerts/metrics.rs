@@ -23,6 +23,10 @@ pub struct AlertMetrics {
 
 impl AlertMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        // A counter that appears with its first event has no increase that a query could see.
+        for result in ["delivered", "retried", "given_up"] {
+            drop(self.attempts.get_or_create(&ResultLabel { result }));
+        }
         let registry = registry.sub_registry_with_prefix("alerts");
         registry.register("raised", "Alerts raised by this instance", self.raised.clone());
         registry.register(

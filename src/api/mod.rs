@@ -274,11 +274,14 @@ fn cors(config: &HttpConfig, demo: bool) -> CorsLayer {
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    error!(message, "a request ended in a panic");
+    error!(panic = message, "a request ended in a panic");
     ApiError::Internal.into_response()
 }
 
 async fn metrics(State(state): State<ApiState>) -> Response {
+    for (check, result) in state.readiness.checks().await {
+        state.metrics.check(check, result.is_ok());
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], state.metrics.text()).into_response()
 }

@@ -176,7 +176,7 @@ async fn show(_caller: Allowed<ReadUsage>, State(state): State<ApiState>) -> Jso
             last_pass_at,
             invariants: invariants.map(|(name, violations)| InvariantStatus { name, violations }).collect(),
         },
-        partitions: PartitionStatus { runway_days: metrics.partition_runway_days.get() },
+        partitions: PartitionStatus { runway_days: metrics.upkeep.runway_days() },
     })
 }
 

@@ -315,9 +315,10 @@ fn spawn_upkeep(
         ));
     }
     let max_age_days = config.ingest.max_age_days.into();
+    let directory = config.database.url.is_empty().then(|| config.data_dir.clone());
     tasks.spawn(vital(
         "maintenance",
-        maintenance::run(store.clone(), clock, max_age_days, metrics.clone(), stop.clone()),
+        maintenance::run(store.clone(), clock, max_age_days, directory, metrics.clone(), stop.clone()),
     ));
 }
 

@@ -33,6 +33,11 @@ struct MessageLabel {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CertificateLabel {
+    certificate: &'static str,
+}
+
 /// Whether a PUBLISH carries usage or is ordinary traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -62,7 +67,7 @@ pub struct BrokerMetrics {
     pub(super) delayed_take_overs: Counter,
     dropped: Family<ReasonLabel, Counter>,
     refused: Family<ActionLabel, Counter>,
-    certificate_expiry: Gauge,
+    certificate_expiry: Family<CertificateLabel, Gauge>,
     certificate_reloads: Family<ResultLabel, Counter>,
 }
 
@@ -88,7 +93,7 @@ impl Default for BrokerMetrics {
             delayed_take_overs: Counter::default(),
             dropped: Family::default(),
             refused: Family::default(),
-            certificate_expiry: Gauge::default(),
+            certificate_expiry: Family::default(),
             certificate_reloads: Family::default(),
         }
     }
@@ -143,9 +148,12 @@ impl BrokerMetrics {
         );
         registry.register(
             "mqtt_certificate_expiry_timestamp_seconds",
-            "When the broker's certificate expires, or one between it and its authority; 0 without TLS",
+            "When the first certificate of a file of mqtt.tls expires: the broker's own with those up to its authority, or authorities of clients",
             self.certificate_expiry.clone(),
         );
+        for result in ["ok", "failed"] {
+            drop(self.certificate_reloads.get_or_create(&ResultLabel { result }));
+        }
         registry.register(
             "mqtt_certificate_reloads",
             "Certificates read again at SIGHUP, by result",
@@ -186,8 +194,9 @@ impl BrokerMetrics {
         self.offences.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub(super) fn certificate_expires(&self, at: Option<i64>) {
-        self.certificate_expiry.set(at.unwrap_or(0));
+    /// Unix time, for `server` or `client_ca`.
+    pub(super) fn certificate_expires(&self, certificate: &'static str, at: i64) {
+        self.certificate_expiry.get_or_create(&CertificateLabel { certificate }).set(at);
     }
 
     pub(super) fn certificate_reload(&self, result: &'static str) {

@@ -52,8 +52,26 @@ pub struct Tls {
 
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// Unix time.
-    expires_at: Option<i64>,
+    expiry: Expiry,
+}
+
+/// When the first certificate of a file expires; unix time. `None` if there is no such file, or nothing in it could be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Of what the broker shows: its own and those up to its authority.
+    pub server: Option<i64>,
+    /// Of the authorities of clients.
+    pub client_ca: Option<i64>,
+}
+
+impl Expiry {
+    fn tell(self, metrics: &BrokerMetrics) {
+        for (certificate, at) in [("server", self.server), ("client_ca", self.client_ca)] {
+            if let Some(at) = at {
+                metrics.certificate_expires(certificate, at);
+            }
+        }
+    }
 }
 
 impl Tls {
@@ -87,9 +105,9 @@ impl Tls {
         self.current(|loaded| loaded.config.clone()).into()
     }
 
-    /// When the first certificate of the chain expires that does; unix time. `None` if they could not be taken apart.
-    pub fn expires_at(&self) -> Option<i64> {
-        self.current(|loaded| loaded.expires_at)
+    /// Of the certificates in use.
+    pub fn expiry(&self) -> Expiry {
+        self.current(|loaded| loaded.expiry)
     }
 
     fn current<T>(&self, look: impl FnOnce(&Loaded) -> T) -> T {
@@ -106,7 +124,7 @@ pub async fn reload_at_hangups(
     stop: CancellationToken,
 ) {
     if let Some(tls) = &tls {
-        metrics.certificate_expires(tls.expires_at());
+        tls.expiry().tell(&metrics);
     }
     while stop.run_until_cancelled(hangups.next()).await.is_some() {
         let Some(tls) = &tls else {
@@ -118,7 +136,7 @@ pub async fn reload_at_hangups(
         match tokio::task::spawn_blocking(move || reading.reload()).await {
             Ok(Ok(())) => {
                 metrics.certificate_reload("ok");
-                metrics.certificate_expires(tls.expires_at());
+                tls.expiry().tell(&metrics);
                 info!("certificates were read again; connections that stand keep theirs");
             }
             Ok(Err(fault)) => {
@@ -134,9 +152,10 @@ fn load(files: &TlsConfig) -> Result<Loaded, TlsError> {
     let chain = certificates(CERTIFICATE_KEY, &files.certificate_file)?;
     let key = PrivateKeyDer::from_pem_slice(&read(KEY_KEY, &files.key_file)?)
         .map_err(|fault| not_pem(KEY_KEY, &files.key_file, fault, "private key"))?;
-    let expires_at = chain.iter().filter_map(|certificate| certificate::expires_at(certificate)).min();
+    let authorities = client_authorities(files)?;
+    let expiry = Expiry { server: first_expiry(&chain), client_ca: first_expiry(&authorities) };
     let provider = Arc::new(ring::default_provider());
-    let clients = client_verifier(files, &provider)?;
+    let clients = client_verifier(files, authorities, &provider)?;
     let asks_clients = clients.offer_client_auth();
     let unusable = |key, path: &Path, fault: rustls::Error| TlsError::Unusable {
         key,
@@ -166,11 +185,24 @@ fn load(files: &TlsConfig) -> Result<Loaded, TlsError> {
         config.ticketer = ring::Ticketer::new()
             .map_err(|fault| unusable(CERTIFICATE_KEY, &files.certificate_file, fault))?;
     }
-    Ok(Loaded { config: Arc::new(config), expires_at })
+    Ok(Loaded { config: Arc::new(config), expiry })
+}
+
+fn first_expiry(certificates: &[CertificateDer<'_>]) -> Option<i64> {
+    certificates.iter().filter_map(|certificate| certificate::expires_at(certificate)).min()
+}
+
+/// None where clients show no certificates.
+fn client_authorities(files: &TlsConfig) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    match files.client_certificate {
+        ClientCertificate::Off => Ok(Vec::new()),
+        _ => certificates(CLIENT_CA_KEY, &files.client_ca_file),
+    }
 }
 
 fn client_verifier(
     files: &TlsConfig,
+    authorities: Vec<CertificateDer<'static>>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     if files.client_certificate == ClientCertificate::Off {
@@ -179,7 +211,7 @@ fn client_verifier(
     let path = &files.client_ca_file;
     let unusable = |why: String| TlsError::Unusable { key: CLIENT_CA_KEY, path: path.clone(), why };
     let mut roots = RootCertStore::empty();
-    for authority in certificates(CLIENT_CA_KEY, path)? {
+    for authority in authorities {
         roots.add(authority).map_err(|fault| unusable(fault.to_string()))?;
     }
     let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());

@@ -1,3 +1,6 @@
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
@@ -13,6 +16,9 @@ use super::table;
 
 /// Longer names are cut by PostgreSQL.
 const NAME_MAX_BYTES: usize = 63;
+/// Whoever chooses one chooses a long one: it opens every tenant's usage.
+const PASSWORD_MIN_BYTES: usize = 12;
+const PASSWORD_MAX_BYTES: usize = 256;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RolesCommand {
@@ -30,8 +36,14 @@ pub(super) enum RolesCommand {
         #[arg(long = "as", value_name = "ROLE")]
         kind: Kind,
         /// Tenant whose rows a reader sees; give it once for each
-        #[arg(long = "tenant", value_name = "TENANT", required_if_eq("kind", "read"))]
+        #[arg(long = "tenant", value_name = "TENANT")]
         tenants: Vec<String>,
+        /// A reader sees the rows of every tenant, also of those that come later
+        #[arg(long, conflicts_with = "tenants")]
+        all_tenants: bool,
+        /// Take the password from the first line of this file, or of standard input (-), in place of making one up
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
     },
     /// List roles with their logins
     List,
@@ -79,7 +91,23 @@ async fn on(command: RolesCommand, store: &Store) -> Result<(), Failure> {
                 RoleKind::ALL.map(|kind| format!("{prefix}_{}", kind.as_str())).join(", ")
             );
         }
-        RolesCommand::Login { name, kind, tenants } => login(store, &name, kind, &tenants).await?,
+        RolesCommand::Login { name, kind, tenants, all_tenants, password_file } => {
+            let sees = match (kind, all_tenants) {
+                (Kind::Read, true) => Sees::All,
+                (Kind::Read, false) if tenants.is_empty() => {
+                    return Err(Failure::new(2, "a reader needs --tenant, once for each, or --all-tenants"));
+                }
+                (Kind::Read, false) => Sees::These(&tenants),
+                _ if tenants.is_empty() && !all_tenants => Sees::These(&[]),
+                _ => {
+                    return Err(Failure::new(
+                        2,
+                        "tenants go with --as read: the other roles see all of them",
+                    ));
+                }
+            };
+            login(store, &name, kind, sees, password_file.as_deref()).await?;
+        }
         RolesCommand::List => list(store).await?,
         RolesCommand::Revoke { name } => {
             if !store.drop_login(&name).await.map_err(refused)? {
@@ -91,15 +119,33 @@ async fn on(command: RolesCommand, store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn login(store: &Store, name: &str, kind: Kind, tenants: &[String]) -> Result<(), Failure> {
+/// Whose rows a reader sees.
+#[derive(Clone, Copy)]
+enum Sees<'a> {
+    All,
+    These(&'a [String]),
+}
+
+async fn login(
+    store: &Store,
+    name: &str,
+    kind: Kind,
+    sees: Sees<'_>,
+    password_file: Option<&Path>,
+) -> Result<(), Failure> {
     if !(1..=NAME_MAX_BYTES).contains(&name.len()) || name.chars().any(char::is_control) {
         return Err(Failure::new(2, "a login has 1 to 63 visible characters"));
     }
-    if !tenants.is_empty() && !matches!(kind, Kind::Read) {
-        return Err(Failure::new(2, "--tenant goes with --as read: the other roles see all tenants"));
-    }
-    let password = make_password();
-    match store.create_login(name, &password, kind.into(), tenants).await {
+    let password = password_file.map_or_else(|| Ok(make_password()), given_password)?;
+    let made = match sees {
+        Sees::All => store.create_reader_of_all(name, &password).await,
+        Sees::These(tenants) => store.create_login(name, &password, kind.into(), tenants).await,
+    };
+    match made {
+        Ok(LoginCreated::Created) if password_file.is_some() => {
+            eprintln!("`{name}` may log in: postgres://{name}:PASSWORD@HOST/DATABASE");
+            Ok(())
+        }
         Ok(LoginCreated::Created) => {
             println!("{password}");
             eprintln!(
@@ -118,6 +164,27 @@ async fn login(store: &Store, name: &str, kind: Kind, tenants: &[String]) -> Res
     }
 }
 
+/// The first line of a file, or of standard input.
+fn given_password(file: &Path) -> Result<String, Failure> {
+    let unreadable = |cause| Failure::new(2, format!("cannot read the password: {cause}"));
+    let mut line = String::new();
+    // Longer ones are cut off and then too long.
+    let limit = PASSWORD_MAX_BYTES as u64 + 3;
+    if file == Path::new("-") {
+        BufReader::new(std::io::stdin().take(limit)).read_line(&mut line).map_err(unreadable)?;
+    } else {
+        BufReader::new(File::open(file).map_err(unreadable)?.take(limit))
+            .read_line(&mut line)
+            .map_err(unreadable)?;
+    }
+    let password = line.trim_end_matches(['\r', '\n']);
+    if !(PASSWORD_MIN_BYTES..=PASSWORD_MAX_BYTES).contains(&password.len()) {
+        let bounds = format!("{PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES}");
+        return Err(Failure::new(2, format!("the password of a login has {bounds} bytes")));
+    }
+    Ok(password.to_owned())
+}
+
 async fn list(store: &Store) -> Result<(), Failure> {
     let members = store.list_roles().await?;
     if members.is_empty() {
@@ -125,7 +192,8 @@ async fn list(store: &Store) -> Result<(), Failure> {
         return Ok(());
     }
     let rows = members.into_iter().map(|member| {
-        let tenants = if member.kind == "read" { member.tenants.join(", ") } else { "all".into() };
+        let some = member.kind == "read" && !member.all_tenants;
+        let tenants = if some { member.tenants.join(", ") } else { "all".into() };
         let tenants = if member.login.is_some() { tenants } else { String::new() };
         vec![member.role, member.login.unwrap_or_default(), tenants]
     });

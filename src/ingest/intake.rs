@@ -12,6 +12,7 @@ use crate::store::{KeyOutcome, NewRecord};
 use super::metrics::IngestMetrics;
 use super::queue::{Acknowledge, Message, Queued, Receipt, RecordReceipt, RecordStatus};
 use super::round::{Place, Round};
+use super::under_way::Holding;
 
 /// A decoded message that is not acknowledged yet.
 struct Pending {
@@ -24,8 +25,8 @@ struct Pending {
 }
 
 /// Decoded messages and what they carry.
-#[derive(Default)]
 pub(super) struct Intake {
+    _holding: Holding,
     pending: Vec<Pending>,
     /// Good records, in the order of arrival.
     pub(super) arrived: Vec<(NewRecord, Place)>,
@@ -34,6 +35,11 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    /// Without a message.
+    pub(super) fn under_way(holding: Holding) -> Self {
+        Self { _holding: holding, pending: Vec::new(), arrived: Vec::new(), parked: Vec::new() }
+    }
+
     /// Decodes one more message.
     pub(super) fn add(&mut self, queued: Queued, limits: &PayloadLimits, metrics: &IngestMetrics) {
         let Queued { message, refused, _bytes } = queued;

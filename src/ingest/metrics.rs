@@ -1,6 +1,7 @@
 //! What the pipeline counts. The identity `received = stored + duplicate + parked + in flight` holds at every moment
 //! between two events, because each side is counted where its event happens and none is derived from the others.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -14,6 +15,7 @@ use crate::domain::RejectionCode;
 
 use super::receipt::{RecordStatus, Via};
 use super::recent::Recent;
+use super::under_way::{Holding, UnderWay};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ViaLabel {
@@ -44,6 +46,8 @@ pub struct IngestMetrics {
     duplicate: Counter,
     parked: Family<ReasonLabel, Counter>,
     in_flight: Gauge,
+    oldest_seconds: Gauge<f64, AtomicU64>,
+    under_way: UnderWay,
     total_mismatch: Counter,
     batches: Counter,
     batch_retries: Counter,
@@ -77,6 +81,8 @@ impl Default for IngestMetrics {
             duplicate: Counter::default(),
             parked: Family::default(),
             in_flight: Gauge::default(),
+            oldest_seconds: Gauge::default(),
+            under_way: UnderWay::default(),
             total_mismatch: Counter::default(),
             batches: Counter::default(),
             batch_retries: Counter::default(),
@@ -90,6 +96,10 @@ impl Default for IngestMetrics {
 impl IngestMetrics {
     /// Names follow `simbridge_<what>_<unit>`; the registry adds the prefix and `_total`.
     pub fn register(&self, registry: &mut Registry) {
+        // A counter that appears with its first event has no increase that a query could see.
+        for reason in RejectionCode::ALL {
+            drop(self.parked.get_or_create(&ReasonLabel { reason }));
+        }
         registry.register(
             "records_received",
             "Records taken over from senders (a message that cannot be decoded counts as one)",
@@ -102,6 +112,11 @@ impl IngestMetrics {
             "records_in_flight",
             "Records received and not yet decided",
             self.in_flight.clone(),
+        );
+        registry.register(
+            "records_oldest_in_flight_seconds",
+            "Time since the oldest of them was received",
+            self.oldest_seconds.clone(),
         );
         registry.register(
             "records_total_mismatch",
@@ -121,6 +136,17 @@ impl IngestMetrics {
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
+    }
+
+    /// Brings up to date what changes by itself.
+    pub(crate) fn refresh(&self) {
+        self.oldest_seconds.set(self.under_way.oldest_age(Instant::now()).as_secs_f64());
+    }
+
+    /// A batch begins whose oldest message has waited for so long; it ends when what is returned is dropped.
+    pub(super) fn batch_begins(&self, waited: Duration) -> Holding {
+        let now = Instant::now();
+        self.under_way.hold(now.checked_sub(waited).unwrap_or(now))
     }
 
     /// A message enters the queue; it counts as one record until it is decoded.

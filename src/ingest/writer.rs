@@ -88,7 +88,9 @@ impl Writer {
             }
             taken
         };
-        let mut intake = Intake::default();
+        let now = self.shared.clock.now();
+        let waited = taken.iter().filter_map(|queued| (now - queued.message.received_at).to_std().ok()).max();
+        let mut intake = Intake::under_way(self.shared.metrics.batch_begins(waited.unwrap_or_default()));
         for (n, queued) in taken.into_iter().enumerate() {
             if n % DECODE_SLICE == DECODE_SLICE - 1 {
                 tokio::task::yield_now().await;

@@ -1,4 +1,7 @@
+use chrono::{DateTime, Utc};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -7,10 +10,15 @@ use std::time::Duration;
 
 use crate::store::rollups::{Backlog, RolledUp};
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NoLabel {}
+
 /// What rollups do and how far behind they are.
 #[derive(Debug)]
 pub struct RollupMetrics {
     lag_seconds: Gauge<f64, AtomicU64>,
+    /// A family, so that it is not there before the first look.
+    last_look: Family<NoLabel, Gauge<f64, AtomicU64>>,
     pending_records: Gauge,
     pending_batches: Gauge,
     records: Counter,
@@ -23,6 +31,7 @@ impl Default for RollupMetrics {
     fn default() -> Self {
         Self {
             lag_seconds: Gauge::default(),
+            last_look: Family::default(),
             pending_records: Gauge::default(),
             pending_batches: Gauge::default(),
             records: Counter::default(),
@@ -41,6 +50,11 @@ impl RollupMetrics {
             "lag_seconds",
             "Age of the oldest batch that no chart shows yet",
             self.lag_seconds.clone(),
+        );
+        registry.register(
+            "last_look_timestamp_seconds",
+            "When this instance last saw what waits; lag and pending are as of then",
+            self.last_look.clone(),
         );
         registry.register("pending_records", "Records that no chart shows yet", self.pending_records.clone());
         registry.register("pending_batches", "Batches that no chart shows yet", self.pending_batches.clone());
@@ -64,7 +78,8 @@ impl RollupMetrics {
         (self.pending_records.get(), self.pending_batches.get())
     }
 
-    pub(super) fn backlog(&self, backlog: &Backlog) {
+    pub(super) fn backlog(&self, backlog: &Backlog, at: DateTime<Utc>) {
+        self.last_look.get_or_create(&NoLabel {}).set(at.timestamp() as f64);
         self.lag_seconds.set(backlog.oldest_age.unwrap_or_default().as_secs_f64());
         self.pending_records.set(backlog.records);
         self.pending_batches.set(backlog.markers);

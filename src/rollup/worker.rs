@@ -64,7 +64,7 @@ async fn due(
     schedule: &mut Schedule,
 ) -> Result<Option<Reason>, StoreError> {
     let backlog = store.rollup_backlog().await?;
-    metrics.backlog(&backlog);
+    metrics.backlog(&backlog, clock.now());
     let interval = store.setting(Setting::RollupInterval).await?;
     if schedule.is_due(clock.now(), interval) && (backlog.markers > 0 || backlog.zone_changes > 0) {
         return Ok(Some(Reason::Schedule));

@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 32] = [
+static MIGRATIONS: [Migration; 33] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -57,6 +57,7 @@ static MIGRATIONS: [Migration; 32] = [
     migration!(30, "accounts_of_files"),
     migration!(31, "no_hashes_for_ingest"),
     migration!(32, "archives"),
+    migration!(33, "readers_of_all_tenants"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

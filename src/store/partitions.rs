@@ -6,7 +6,7 @@ use super::{Statement, Store, StoreError, statement};
 
 static ENSURE_PARTITIONS: Statement = statement!("ensure_partitions", TIMESTAMPTZ, TIMESTAMPTZ);
 static ENSURE_ROLLUP_PARTITIONS: Statement = statement!("ensure_rollup_partitions", DATE, DATE);
-static RUNWAY: Statement = statement!("partition_runway", TIMESTAMPTZ);
+static END: Statement = statement!("partitions_end");
 
 /// Partitions are made this far ahead: an instance that cannot make any for two months still stores everything.
 const DAYS_AHEAD: u64 = 62;
@@ -37,14 +37,15 @@ impl Store {
         .await
     }
 
-    /// Days for which partitions exist ahead of `now`.
+    /// When the last partition ends; the epoch without any.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached.
-    pub async fn partition_runway_days(&self, now: DateTime<Utc>) -> Result<f64, StoreError> {
+    pub async fn partitions_end(&self) -> Result<DateTime<Utc>, StoreError> {
         let client = self.client().await?;
-        let rows = RUNWAY.rows(&client, self.mode, &[&now]).await?;
-        Ok(rows[0].get("days"))
+        let rows = END.rows(&client, self.mode, &[]).await?;
+        let ends_at: Option<i64> = rows[0].get("ends_at");
+        Ok(ends_at.and_then(|at| DateTime::from_timestamp(at, 0)).unwrap_or(DateTime::UNIX_EPOCH))
     }
 
     pub(super) async fn ensure_partitions_for<'r>(

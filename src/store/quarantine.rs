@@ -21,6 +21,7 @@ static SHOW: Statement = statement!("show_quarantine", INT8);
 static OWN: Statement = statement!("own_quarantine", INT4, TEXT, TEXT, TEXT, INT8, INT8);
 static OWN_ENTRY: Statement = statement!("own_quarantine_entry", INT4, INT8);
 static REASONS: Statement = statement!("quarantine_reasons", INT4, TEXT_ARRAY, INT8);
+static PARKED: Statement = statement!("parked_by_reason", INT8);
 static RESOLVE: Statement = statement!("resolve_quarantine", INT8, TEXT);
 
 /// A parked record as it stands in the quarantine.
@@ -157,6 +158,16 @@ impl Store {
     ) -> Result<Vec<(String, i64)>, StoreError> {
         let client = self.client().await?;
         let rows = REASONS.rows(&client, self.mode, &[&tenant.0, &reasons, &at_most]).await?;
+        Ok(rows.iter().map(|row| (row.get("reason"), row.get("parked"))).collect())
+    }
+
+    /// How many records of all tenants are parked, by reason, counted up to `at_most` in all. Reasons without any are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub(crate) async fn parked_by_reason(&self, at_most: i64) -> Result<Vec<(String, i64)>, StoreError> {
+        let client = self.client().await?;
+        let rows = PARKED.rows(&client, self.mode, &[&at_most]).await?;
         Ok(rows.iter().map(|row| (row.get("reason"), row.get("parked"))).collect())
     }
 

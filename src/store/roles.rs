@@ -1,11 +1,13 @@
 //! Database roles: who may do what in PostgreSQL itself (ADR 0013).
 
 use postgres_protocol::password::scram_sha_256;
+use tokio_postgres::Row;
 
 use super::{Statement, Store, StoreError, statement};
 
 static CREATE: Statement = statement!("create_roles", TEXT);
 static CREATE_LOGIN: Statement = statement!("create_login", TEXT, TEXT, TEXT, TEXT_ARRAY);
+static CREATE_READER_OF_ALL: Statement = statement!("create_reader_of_all", TEXT, TEXT);
 static DROP_LOGIN: Statement = statement!("drop_login", TEXT);
 static LIST: Statement = statement!("list_roles");
 
@@ -52,6 +54,8 @@ pub struct RoleMember {
     pub login: Option<String>,
     /// Names of the tenants that a reader sees.
     pub tenants: Vec<String>,
+    /// A reader that sees all of them.
+    pub all_tenants: bool,
 }
 
 impl Store {
@@ -81,12 +85,17 @@ impl Store {
         let client = self.client().await?;
         let rows =
             CREATE_LOGIN.rows(&client, self.mode, &[&name, &verifier, &kind.as_str(), &tenants]).await?;
-        let said: &str = rows.first().map_or("", |row| row.get(0));
-        Ok(match said.split_once(' ') {
-            Some((_, tenant)) => LoginCreated::NoTenant(tenant.to_owned()),
-            None if said == "NO_ROLES" => LoginCreated::NoRoles,
-            None => LoginCreated::Created,
-        })
+        Ok(created(&rows))
+    }
+
+    /// Makes a login that reads the rows of all tenants, also of those that come later.
+    ///
+    /// # Errors
+    /// As [`Store::create_login`].
+    pub async fn create_reader_of_all(&self, name: &str, password: &str) -> Result<LoginCreated, StoreError> {
+        let verifier = scram_sha_256(password.as_bytes());
+        let client = self.client().await?;
+        Ok(created(&CREATE_READER_OF_ALL.rows(&client, self.mode, &[&name, &verifier]).await?))
     }
 
     /// False when no login of that name has one of the roles.
@@ -113,7 +122,18 @@ impl Store {
                 role: row.get("role_name"),
                 login: row.get("login"),
                 tenants: row.get("tenants"),
+                all_tenants: row.get("all_tenants"),
             })
             .collect())
+    }
+}
+
+/// What the function that makes a login says.
+fn created(rows: &[Row]) -> LoginCreated {
+    let said: &str = rows.first().map_or("", |row| row.get(0));
+    match said.split_once(' ') {
+        Some((_, tenant)) => LoginCreated::NoTenant(tenant.to_owned()),
+        None if said == "NO_ROLES" => LoginCreated::NoRoles,
+        None => LoginCreated::Created,
     }
 }

@@ -73,7 +73,7 @@ async fn every_table_was_decided_about() {
            AND NOT has_table_privilege('simbridge_serve', c.oid, 'SELECT') ORDER BY 1";
     assert_eq!(
         database.rows(undecided).await,
-        ["database_grants", "database_roles", "reader_policies", "reader_tenants"]
+        ["all_tenant_readers", "database_grants", "database_roles", "reader_policies", "reader_tenants"]
     );
     let open = "SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')

@@ -4,7 +4,11 @@ use simbridge::store::{MigrationError, Store};
 
 use crate::harness::server::{TestServer, store};
 
-const LATEST: i32 = 5;
+/// Migrations that the repository has; numbers may be left out.
+fn files() -> usize {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    std::fs::read_dir(directory).expect("a directory").count()
+}
 
 /// A way to a database without a schema.
 async fn empty(name: &str) -> (Store, tokio_postgres::Client) {
@@ -18,7 +22,7 @@ async fn empty(name: &str) -> (Store, tokio_postgres::Client) {
 async fn a_fresh_database_gets_every_migration_and_a_current_one_none() {
     let (store, _) = empty("migrations_fresh").await;
     let first = store.migrate().await.expect("applies");
-    assert!(first.applied as i32 == first.version && first.version >= LATEST, "{first:?}");
+    assert!(first.applied == files() && first.version >= first.applied as i32, "{first:?}");
     let again = store.migrate().await.expect("nothing to do");
     assert_eq!((again.applied, again.version), (0, first.version));
 }
@@ -30,7 +34,7 @@ async fn two_instances_that_start_at_once_migrate_once() {
     let b = store(TestServer::shared().config_for("migrations_twice"));
     let (a, b) = tokio::join!(a.migrate(), b.migrate());
     let (a, b) = (a.expect("applies"), b.expect("applies"));
-    assert_eq!(a.applied + b.applied, a.version as usize);
+    assert_eq!(a.applied + b.applied, files());
     assert!(a.applied == 0 || b.applied == 0);
 }
 

@@ -3,6 +3,7 @@
 //! Every instance does all of it. Each step is one transaction under a lock of its own, or does nothing when another
 //! instance has done it already.
 
+mod observing;
 mod retention;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::store::{Store, StoreError};
 
 use crate::metrics::Metrics;
 
+pub(super) use observing::DataDirectory;
+
 /// A cycle becomes current at most this late. Records do not depend on it: the batch that needs a cycle makes it.
 const EVERY: Duration = Duration::from_secs(20);
 /// Everything else.
@@ -26,6 +29,7 @@ pub(super) async fn run(
     store: Store,
     clock: Clock,
     max_age_days: u64,
+    directory: DataDirectory,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
@@ -46,11 +50,12 @@ pub(super) async fn run(
             Err(error) => failed("roll cycles", &error),
         }
         if partitions_due <= Instant::now() {
-            match partitions(&store, clock, max_age_days, &metrics).await {
+            match partitions(&store, clock, max_age_days).await {
                 Ok(()) => partitions_due = Instant::now() + HOURLY,
                 Err(error) => failed("make partitions", &error),
             }
         }
+        observing::look(&store, clock, &directory, &metrics).await;
         if invoices_due <= Instant::now() {
             match invoices(&store, clock).await {
                 Ok(()) => invoices_due = Instant::now() + HOURLY,
@@ -62,18 +67,12 @@ pub(super) async fn run(
     }
 }
 
-async fn partitions(
-    store: &Store,
-    clock: Clock,
-    max_age_days: u64,
-    metrics: &Metrics,
-) -> Result<(), StoreError> {
+async fn partitions(store: &Store, clock: Clock, max_age_days: u64) -> Result<(), StoreError> {
     let now = clock.now();
     let made = store.ensure_partitions(now, max_age_days).await?;
     if made > 0 {
         info!(made, "partitions of usage_records made");
     }
-    metrics.partition_runway_days.set(store.partition_runway_days(now).await?);
     let made = store.ensure_rollup_partitions(now).await?;
     if made > 0 {
         info!(made, "partitions of sim_daily_usage made");

@@ -18,9 +18,11 @@ pub(crate) mod patience;
 pub(crate) mod mosquitto;
 pub(crate) mod openvpn;
 pub(crate) mod pipeline;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod radius;
 pub(crate) mod server;
+pub(crate) mod small_disk;
 pub(crate) mod spool;
 pub(crate) mod websocket;
 
