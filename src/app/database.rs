@@ -133,6 +133,7 @@ fn store(config: &Config, postgres: PostgresAddress, owner: Owner) -> Result<Sto
         pool_size: database.pool_size,
         prepared_statements: database.prepared_statements,
         statement_timeout: Duration::from_millis(database.statement_timeout_ms),
+        duty_idle_timeout: Duration::from_millis(database.duty_idle_timeout_ms),
         ca_file: (!database.ca_file.as_os_str().is_empty()).then(|| database.ca_file.clone()),
     })?;
     Ok(if owner == Owner::Serve { store.of_service() } else { store })

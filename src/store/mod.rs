@@ -58,7 +58,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, Transaction};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use connections::Lease;
@@ -90,6 +90,9 @@ pub struct StoreOptions {
     pub prepared_statements: bool,
     /// For how long one transaction may take before it is given up and tried again.
     pub statement_timeout: Duration,
+    /// For how long a transaction of work that one instance does at a time may stand idle before the server ends it; not longer than
+    /// `statement_timeout`.
+    pub duty_idle_timeout: Duration,
     /// PEM file with the authority that signed the server's certificate, in addition to the machine's own.
     pub ca_file: Option<std::path::PathBuf>,
 }
@@ -100,6 +103,7 @@ pub struct Store {
     pool: Pool,
     mode: StatementMode,
     timeout: Duration,
+    duty_idle: Duration,
     /// Of statements outside transactions.
     lone_limit: Option<Duration>,
     /// To cancel a statement takes a connection of its own.
@@ -113,6 +117,7 @@ pub struct Store {
 const LONE_STATEMENT_TIMEOUTS: u32 = 4;
 
 static PING: Statement = statement!("ping");
+static LIMIT_DUTY: Statement = statement!("limit_duty", TEXT);
 
 impl Store {
     /// Connects lazily: the first use opens the first connection.
@@ -128,6 +133,7 @@ impl Store {
             pool,
             mode,
             timeout: options.statement_timeout,
+            duty_idle: options.duty_idle_timeout.min(options.statement_timeout),
             lone_limit: None,
             tls,
             directory: Arc::default(),
@@ -187,6 +193,12 @@ impl Store {
         }
         connections::abandon(client, self.tls.clone()).await;
         Err(StoreError::Timeout(limit.as_secs()))
+    }
+
+    /// Makes the server end this transaction soon when the instance freezes or dies in it: another one waits for its lock.
+    async fn limit_duty(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        LIMIT_DUTY.rows(tx, self.mode, &[&self.duty_idle.as_millis().to_string()]).await?;
+        Ok(())
     }
 
     async fn client(&self) -> Result<Lease, StoreError> {

@@ -21,6 +21,7 @@ mod device_link;
 mod endings;
 mod frozen;
 mod full_disk;
+mod handover;
 mod locked_table;
 mod migration;
 mod synced;

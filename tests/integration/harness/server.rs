@@ -106,6 +106,7 @@ pub(crate) fn store_with(config: tokio_postgres::Config, statement_timeout: Dura
         pool_size: 8,
         prepared_statements: true,
         statement_timeout,
+        duty_idle_timeout: Duration::from_secs(5),
         ca_file: None,
     })
     .expect("options fit")
