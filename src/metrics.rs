@@ -13,6 +13,7 @@ use crate::ingest::queue::QueueGauge;
 use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
 use crate::source::metrics::SourceMetrics;
+use crate::store::chart_reads::ChartReadMetrics;
 
 /// What was given up because it is old.
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ pub struct Metrics {
     pub reconcile: Arc<ReconcileMetrics>,
     pub retention: RetentionMetrics,
     pub alerts: Arc<AlertMetrics>,
+    pub chart_reads: ChartReadMetrics,
     /// Days for which partitions exist ahead.
     pub partition_runway_days: Gauge<f64, std::sync::atomic::AtomicU64>,
     queue_messages: Gauge,
@@ -75,6 +77,7 @@ impl Metrics {
         let reconcile = Arc::new(ReconcileMetrics::default());
         let retention = RetentionMetrics::default();
         let alerts = Arc::new(AlertMetrics::default());
+        let chart_reads = ChartReadMetrics::default();
         let partition_runway_days = Gauge::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -85,6 +88,7 @@ impl Metrics {
         reconcile.register(&mut registry);
         retention.register(&mut registry);
         alerts.register(&mut registry);
+        chart_reads.register(&mut registry);
         registry.register(
             "partition_runway_days",
             "Days for which partitions of usage_records exist ahead",
@@ -100,6 +104,7 @@ impl Metrics {
             reconcile,
             retention,
             alerts,
+            chart_reads,
             partition_runway_days,
             queue_messages,
             queue: OnceLock::new(),

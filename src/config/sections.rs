@@ -62,6 +62,10 @@ impl Default for Config {
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/database?sslmode=require`; empty for the private PostgreSQL.
     pub url: String,
+    /// A standby of it, from which charts are read; empty for none.
+    pub read_url: String,
+    /// A standby that takes longer is left alone for a while.
+    pub read_timeout_ms: u64,
     /// Connections at most.
     pub pool_size: usize,
     /// False behind PgBouncer in transaction pooling mode.
@@ -79,6 +83,8 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
+            read_url: String::new(),
+            read_timeout_ms: 5_000,
             pool_size: 10,
             prepared_statements: true,
             statement_timeout_ms: 30_000,
@@ -253,6 +259,7 @@ impl Config {
         let positive = [
             ("database.pool_size", self.database.pool_size as u64),
             ("database.statement_timeout_ms", self.database.statement_timeout_ms),
+            ("database.read_timeout_ms", self.database.read_timeout_ms),
             ("database.duty_idle_timeout_ms", self.database.duty_idle_timeout_ms),
             ("ingest.queue_max_messages", self.ingest.queue_max_messages as u64),
             ("ingest.queue_max_bytes", self.ingest.queue_max_bytes.into()),

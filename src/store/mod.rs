@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod api_keys;
 pub mod backup;
 mod batch;
+pub mod chart_reads;
 mod connections;
 pub(crate) mod consumption;
 mod consumption_breakdown;
@@ -31,6 +32,7 @@ pub mod mqtt_groups;
 pub mod mqtt_sessions;
 mod partitions;
 pub(crate) mod pool_members;
+mod pooler;
 pub mod pools;
 pub mod quarantine;
 pub mod reconcile;
@@ -72,12 +74,12 @@ pub(crate) use writes::WRITE_ID_BLOCK;
 /// Where a database is and who we are there.
 pub type PostgresAddress = tokio_postgres::Config;
 
-/// Reads `postgres://user:password@host/database` or `host=… user=…`.
+/// Reads `postgres://user:password@host/database` or `host=… user=…`, the value of a key of the configuration.
 ///
 /// # Errors
 /// [`StoreError::Config`] with what is wrong with it; the address itself, which may hold a password, is not repeated.
-pub fn parse_url(url: &str) -> Result<PostgresAddress, StoreError> {
-    url.parse().map_err(|error: tokio_postgres::Error| StoreError::Config(format!("database.url: {error}")))
+pub fn parse_url(key: &str, url: &str) -> Result<PostgresAddress, StoreError> {
+    url.parse().map_err(|error: tokio_postgres::Error| StoreError::Config(format!("{key}: {error}")))
 }
 
 /// How to reach and use the database.
@@ -146,6 +148,12 @@ impl Store {
     #[must_use]
     pub fn of_service(self) -> Self {
         Self { lone_limit: Some(self.timeout * LONE_STATEMENT_TIMEOUTS), ..self }
+    }
+
+    /// A standby of the database, of which every statement is answered within the statement timeout or given up.
+    #[must_use]
+    pub fn of_standby(self) -> Self {
+        Self { lone_limit: Some(self.timeout), ..self }
     }
 
     /// One round trip.

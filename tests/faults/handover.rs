@@ -102,10 +102,8 @@ impl Pair {
         let other = &self.running[1 - from];
         self.scene.devices.lead_to(Place::Tcp(other.process.mqtt));
         self.scene.devices.end(End::Close);
-        eventually("the other one leads", async || {
-            (leader(&self.client).await? == 1 - from).then_some(())
-        })
-        .await;
+        eventually("the other one leads", async || (leader(&self.client).await? == 1 - from).then_some(()))
+            .await;
         began.elapsed()
     }
 

@@ -24,5 +24,6 @@ mod full_disk;
 mod handover;
 mod locked_table;
 mod migration;
+mod standby;
 mod synced;
 mod mosquitto_link;
