@@ -17,6 +17,7 @@ use crate::ingest::queue::QueueGauge;
 use crate::reconcile::ReconcileMetrics;
 use crate::rollup::metrics::RollupMetrics;
 use crate::source::metrics::SourceMetrics;
+use crate::store::chart_reads::ChartReadMetrics;
 
 use upkeep::UpkeepMetrics;
 
@@ -72,6 +73,7 @@ pub struct Metrics {
     pub alerts: Arc<AlertMetrics>,
     pub(crate) upkeep: UpkeepMetrics,
     ready: Family<CheckLabel, Gauge>,
+    pub chart_reads: ChartReadMetrics,
     queue_messages: Gauge,
     queue: OnceLock<QueueGauge>,
 }
@@ -88,6 +90,7 @@ impl Metrics {
         let alerts = Arc::new(AlertMetrics::default());
         let upkeep = UpkeepMetrics::default();
         let ready = Family::<CheckLabel, Gauge>::default();
+        let chart_reads = ChartReadMetrics::default();
         let queue_messages = Gauge::default();
         registry.register("build", "Version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         ingest.register(&mut registry);
@@ -99,6 +102,7 @@ impl Metrics {
         alerts.register(&mut registry);
         upkeep.register(&mut registry);
         registry.register("ready", "1 for each check of /readyz that holds now, else 0", ready.clone());
+        chart_reads.register(&mut registry);
         registry.register("queue_messages", "Messages that wait for a writer", queue_messages.clone());
         Self {
             registry,
@@ -111,6 +115,7 @@ impl Metrics {
             alerts,
             upkeep,
             ready,
+            chart_reads,
             queue_messages,
             queue: OnceLock::new(),
         }

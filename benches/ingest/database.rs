@@ -56,6 +56,7 @@ impl BenchServer {
             pool_size: 8,
             prepared_statements: true,
             statement_timeout: Duration::from_secs(60),
+            duty_idle_timeout: Duration::from_secs(5),
             ca_file: None,
         })
         .expect("options fit");

@@ -11,6 +11,8 @@
 //! * `http`: the program again, the same rows posted in batches of 1,000 by 4 clients.
 //! * `radius`: the program again, each row an Accounting-Request of a session of its SIM, by clients that have 200 requests under
 //!   way each and repeat what is not answered within a second.
+//! * `instances`: one, two and four programs on one database, each with its own broker and its part of the records; `shared`: all of them
+//!   subscribed at one mosquitto with `$share`. Not by default; after each the invariants are looked at.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
@@ -21,6 +23,7 @@ mod bare;
 mod database;
 mod http;
 mod import;
+mod instances;
 mod mosquitto;
 mod program;
 mod radius;
@@ -112,6 +115,9 @@ async fn run() {
                 latencies(&program, sims, load.records_per_second / 2.0).await;
             }
         }
+        for mode in ["instances", "shared"].into_iter().filter(|mode| chosen(mode)) {
+            instances::run(mode, &server, sims, round, records, &mut rates).await;
+        }
         if chosen("source") {
             source::run(&server, sims, round, records, &mut rates).await;
         }
@@ -175,9 +181,12 @@ impl Rates {
 
     fn compare(self) {
         let medians: Vec<_> = self.0.into_iter().map(|(mode, rates)| (mode, median(rates))).collect();
-        let Some((_, bare)) = medians.iter().find(|(mode, _)| *mode == "bare") else { return };
-        let ratios = medians.iter().map(|(mode, rate)| format!("{mode} {:.2}", rate / bare));
-        println!("medians to bare's: {}", ratios.collect::<Vec<_>>().join(", "));
+        for (base, of) in [("bare", ""), ("instances/1", "instances/"), ("shared/1", "shared/")] {
+            let Some((_, one)) = medians.iter().find(|(mode, _)| *mode == base) else { continue };
+            let these = medians.iter().filter(|(mode, _)| mode.starts_with(of));
+            let ratios = these.map(|(mode, rate)| format!("{mode} {:.2}", rate / one));
+            println!("medians to {base}'s: {}", ratios.collect::<Vec<_>>().join(", "));
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::database::{BenchDatabase, fleet};
 /// `simbridge serve` on a bench database; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    mqtt: SocketAddr,
+    pub(crate) mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
     /// Where RADIUS is answered, if it is.
     #[allow(dead_code, reason = "the benchmark of rollups starts the program too")]

@@ -63,6 +63,7 @@ use crate::ingest::DatabaseState;
 use crate::metrics::Metrics;
 use crate::replay::ReplayRules;
 use crate::store::Store;
+use crate::store::chart_reads::ChartReads;
 
 use error::ApiError;
 use key_ring::KeyRing;
@@ -83,6 +84,8 @@ pub(crate) struct ApiState {
     pub(crate) metrics: Arc<Metrics>,
     /// Where the broker listens.
     pub(crate) store: Store,
+    /// Of what the consumption page shows.
+    pub(crate) charts: ChartReads,
     /// Posted records go the way of those over MQTT.
     pub(crate) posts: Posts,
     pub(crate) database: DatabaseState,
@@ -140,6 +143,8 @@ pub(crate) struct ApiOptions<'c> {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
+    /// A standby of the database, for charts.
+    pub(crate) standby: Option<Store>,
     pub(crate) posts: Posts,
     pub(crate) database: DatabaseState,
     pub(crate) key_uses: KeyUses,
@@ -158,6 +163,7 @@ impl ApiState {
             readiness,
             metrics,
             store,
+            standby,
             posts,
             database,
             key_uses,
@@ -172,11 +178,13 @@ impl ApiState {
             stop,
         });
         let keys = Arc::new(KeyRing::new(store.clone(), demo, &config.rate_limit, key_uses));
+        let charts = ChartReads::new(store.clone(), standby, clock, metrics.chart_reads.clone());
         let sessions = Arc::new(SessionRing::new(store.clone(), clock, demo.is_some(), config));
         Self {
             readiness,
             metrics,
             store,
+            charts,
             posts,
             database,
             clock,

@@ -17,6 +17,9 @@ use super::StartError;
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(500);
 
+const POOLED: &str = "database.url leads to a pooler that gives each transaction another connection and loses prepared \
+                      statements (PgBouncer in transaction mode): set database.prepared_statements = false";
+
 /// Who wants the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -29,6 +32,8 @@ pub enum Owner {
 /// The database in use: yours, or a private one that ends with the program.
 pub struct Database {
     pub store: Store,
+    /// From which charts are read.
+    pub standby: Option<Store>,
     /// The same for programs of PostgreSQL, which connect by themselves.
     pub place: Place,
     private: Option<Private>,
@@ -45,9 +50,12 @@ impl Database {
     /// [`StartError`] when there is none that can be used.
     pub async fn open(config: &Config, owner: Owner) -> Result<Self, StartError> {
         if !config.database.url.is_empty() {
-            let postgres = parse_url(&config.database.url)?;
+            let postgres = parse_url("database.url", &config.database.url)?;
             let database = Self::of(config, postgres, owner)?;
             database.await_answer().await?;
+            if config.database.prepared_statements && !database.store.keeps_prepared_statements().await? {
+                return Err(StartError::Refused(POOLED));
+            }
             return Ok(database);
         }
         let postgres = match EmbeddedPostgres::start(embedded_options(config)).await {
@@ -71,12 +79,14 @@ impl Database {
         let set = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
         let (ca_file, bin_dir) = (set(&config.database.ca_file), set(&config.postgres.bin_dir));
         let store = store(config, address.clone(), owner)?;
-        Ok(Self { store, place: Place { address, ca_file, bin_dir }, private: None })
+        let standby = (owner == Owner::Serve).then(|| standby(config)).transpose()?.flatten();
+        Ok(Self { store, standby, place: Place { address, ca_file, bin_dir }, private: None })
     }
 
     /// Stops the private PostgreSQL, if it is ours.
     pub async fn close(self) {
         self.store.close();
+        self.standby.inspect(Store::close);
         if let Some(private) = self.private {
             private.stop.cancel();
             private.tasks.wait().await;
@@ -126,14 +136,29 @@ fn embedded_options(config: &Config) -> EmbeddedOptions {
     options
 }
 
-fn store(config: &Config, postgres: PostgresAddress, owner: Owner) -> Result<Store, StoreError> {
+fn options(config: &Config, postgres: PostgresAddress, statement_timeout_ms: u64) -> StoreOptions {
     let database = &config.database;
-    let store = Store::new(StoreOptions {
+    StoreOptions {
         postgres,
         pool_size: database.pool_size,
         prepared_statements: database.prepared_statements,
-        statement_timeout: Duration::from_millis(database.statement_timeout_ms),
+        statement_timeout: Duration::from_millis(statement_timeout_ms),
+        duty_idle_timeout: Duration::from_millis(database.duty_idle_timeout_ms),
         ca_file: (!database.ca_file.as_os_str().is_empty()).then(|| database.ca_file.clone()),
-    })?;
+    }
+}
+
+fn store(config: &Config, postgres: PostgresAddress, owner: Owner) -> Result<Store, StoreError> {
+    let store = Store::new(options(config, postgres, config.database.statement_timeout_ms))?;
     Ok(if owner == Owner::Serve { store.of_service() } else { store })
+}
+
+/// Connected to when a chart is asked for: the program starts and runs without it.
+fn standby(config: &Config) -> Result<Option<Store>, StoreError> {
+    let database = &config.database;
+    if database.read_url.is_empty() {
+        return Ok(None);
+    }
+    let postgres = parse_url("database.read_url", &database.read_url)?;
+    Ok(Some(Store::new(options(config, postgres, database.read_timeout_ms))?.of_standby()))
 }

@@ -125,8 +125,7 @@ impl Bridge {
         let (store, now) = (database.store.clone(), options.clock.now());
         prepare(&store, now, config.ingest.max_age_days.into()).await?;
 
-        let metrics = Arc::new(Metrics::new());
-        let state = DatabaseState::default();
+        let (metrics, state) = (Arc::new(Metrics::new()), DatabaseState::default());
         let [soft, hard, readers] = [(); 3].map(|()| CancellationToken::new());
         let (intake_tasks, reader_tasks) = (TaskTracker::new(), TaskTracker::new());
 
@@ -164,6 +163,7 @@ impl Bridge {
                 readiness: readiness.clone(),
                 metrics: metrics.clone(),
                 store: store.clone(),
+                standby: database.standby.clone(),
                 posts,
                 database: state,
                 key_uses: api::KeyUses::new(options.clock),

@@ -28,7 +28,9 @@ const HARMLESS: [&str; 16] = [
 /// The value of a key as it may be shown.
 pub(super) fn hide(key: &str, value: &Value) -> Value {
     match value {
-        Value::String(url) if key == "database.url" => Value::String(database_address(url)),
+        Value::String(url) if key == "database.url" || key == "database.read_url" => {
+            Value::String(database_address(url))
+        }
         Value::Array(sources) if key == "source.mqtt" || key == "source.panel" => {
             Value::Array(sources.iter().map(hide_in_source).collect())
         }

@@ -64,6 +64,10 @@ impl Default for Config {
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/database?sslmode=require`; empty for the private PostgreSQL.
     pub url: String,
+    /// A standby of it, from which charts are read; empty for none.
+    pub read_url: String,
+    /// A standby that takes longer is left alone for a while.
+    pub read_timeout_ms: u64,
     /// Connections at most.
     pub pool_size: usize,
     /// False behind PgBouncer in transaction pooling mode.
@@ -71,6 +75,8 @@ pub struct DatabaseConfig {
     /// After so long without an answer a transaction is given up and tried again; after so long without a statement the server ends
     /// it.
     pub statement_timeout_ms: u64,
+    /// Of what one instance does at a time: after so long without a statement the server ends it, and another instance takes over.
+    pub duty_idle_timeout_ms: u64,
     /// PEM file with the authority of the server's certificate, beside the machine's own.
     pub ca_file: PathBuf,
 }
@@ -79,9 +85,12 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
+            read_url: String::new(),
+            read_timeout_ms: 5_000,
             pool_size: 10,
             prepared_statements: true,
             statement_timeout_ms: 30_000,
+            duty_idle_timeout_ms: 5_000,
             ca_file: PathBuf::new(),
         }
     }
@@ -260,6 +269,8 @@ impl Config {
         let positive = [
             ("database.pool_size", self.database.pool_size as u64),
             ("database.statement_timeout_ms", self.database.statement_timeout_ms),
+            ("database.read_timeout_ms", self.database.read_timeout_ms),
+            ("database.duty_idle_timeout_ms", self.database.duty_idle_timeout_ms),
             ("ingest.queue_max_messages", self.ingest.queue_max_messages as u64),
             ("ingest.queue_max_bytes", self.ingest.queue_max_bytes.into()),
             ("ingest.writers", self.ingest.writers as u64),

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod archive;
 pub mod backup;
 mod batch;
+pub mod chart_reads;
 mod connections;
 pub(crate) mod consumption;
 mod consumption_breakdown;
@@ -32,6 +33,7 @@ pub mod mqtt_groups;
 pub mod mqtt_sessions;
 mod partitions;
 pub(crate) mod pool_members;
+mod pooler;
 pub mod pools;
 pub mod quarantine;
 pub mod reconcile;
@@ -59,7 +61,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, Transaction};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use connections::Lease;
@@ -73,12 +75,12 @@ pub(crate) use writes::WRITE_ID_BLOCK;
 /// Where a database is and who we are there.
 pub type PostgresAddress = tokio_postgres::Config;
 
-/// Reads `postgres://user:password@host/database` or `host=… user=…`.
+/// Reads `postgres://user:password@host/database` or `host=… user=…`, the value of a key of the configuration.
 ///
 /// # Errors
 /// [`StoreError::Config`] with what is wrong with it; the address itself, which may hold a password, is not repeated.
-pub fn parse_url(url: &str) -> Result<PostgresAddress, StoreError> {
-    url.parse().map_err(|error: tokio_postgres::Error| StoreError::Config(format!("database.url: {error}")))
+pub fn parse_url(key: &str, url: &str) -> Result<PostgresAddress, StoreError> {
+    url.parse().map_err(|error: tokio_postgres::Error| StoreError::Config(format!("{key}: {error}")))
 }
 
 /// How to reach and use the database.
@@ -91,6 +93,9 @@ pub struct StoreOptions {
     pub prepared_statements: bool,
     /// For how long one transaction may take before it is given up and tried again.
     pub statement_timeout: Duration,
+    /// For how long a transaction of work that one instance does at a time may stand idle before the server ends it; not longer than
+    /// `statement_timeout`.
+    pub duty_idle_timeout: Duration,
     /// PEM file with the authority that signed the server's certificate, in addition to the machine's own.
     pub ca_file: Option<std::path::PathBuf>,
 }
@@ -101,6 +106,7 @@ pub struct Store {
     pool: Pool,
     mode: StatementMode,
     timeout: Duration,
+    duty_idle: Duration,
     /// Of statements outside transactions.
     lone_limit: Option<Duration>,
     /// To cancel a statement takes a connection of its own.
@@ -114,6 +120,7 @@ pub struct Store {
 const LONE_STATEMENT_TIMEOUTS: u32 = 4;
 
 static PING: Statement = statement!("ping");
+static LIMIT_DUTY: Statement = statement!("limit_duty", TEXT);
 
 impl Store {
     /// Connects lazily: the first use opens the first connection.
@@ -129,6 +136,7 @@ impl Store {
             pool,
             mode,
             timeout: options.statement_timeout,
+            duty_idle: options.duty_idle_timeout.min(options.statement_timeout),
             lone_limit: None,
             tls,
             directory: Arc::default(),
@@ -141,6 +149,12 @@ impl Store {
     #[must_use]
     pub fn of_service(self) -> Self {
         Self { lone_limit: Some(self.timeout * LONE_STATEMENT_TIMEOUTS), ..self }
+    }
+
+    /// A standby of the database, of which every statement is answered within the statement timeout or given up.
+    #[must_use]
+    pub fn of_standby(self) -> Self {
+        Self { lone_limit: Some(self.timeout), ..self }
     }
 
     /// One round trip.
@@ -188,6 +202,12 @@ impl Store {
         }
         connections::abandon(client, self.tls.clone()).await;
         Err(StoreError::Timeout(limit.as_secs()))
+    }
+
+    /// Makes the server end this transaction soon when the instance freezes or dies in it: another one waits for its lock.
+    async fn limit_duty(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        LIMIT_DUTY.rows(tx, self.mode, &[&self.duty_idle.as_millis().to_string()]).await?;
+        Ok(())
     }
 
     async fn client(&self) -> Result<Lease, StoreError> {

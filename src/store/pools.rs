@@ -257,6 +257,7 @@ impl Store {
     pub(crate) async fn delete_pool(&self, tenant: TenantId, id: i32) -> Result<bool, StoreError> {
         self.in_time(async |client| {
             let tx = client.transaction().await?;
+            self.limit_duty(&tx).await?;
             // Both would find their pool gone in the middle of what they do.
             LOCKS.rows(&tx, self.mode, &[]).await?;
             let deleted = DELETE.execute(&tx, self.mode, &[&tenant.0, &id]).await?;

@@ -212,6 +212,7 @@ impl Store {
             let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
             let tx = snapshot.read_only(true).start().await?;
             HOLD_RECORDS.execute(&tx, StatementMode::Unnamed, &[]).await?;
+            self.limit_duty(&tx).await?;
             if !RECONCILE_LOCK.rows(&tx, StatementMode::Unnamed, &[]).await?[0].get::<_, bool>("granted") {
                 return Ok(None);
             }

@@ -69,6 +69,7 @@ impl Store {
                 return Ok(FloorAdvance::WaitsForRollup);
             }
             let tx = client.transaction().await?;
+            self.limit_duty(&tx).await?;
             LIMIT_LOCK_WAIT.rows(&tx, self.mode, &[&LOCK_WAIT.as_millis().to_string()]).await?;
             // Alone: what the next statement sees must be younger than the lock.
             INVENTORY_EXCLUSIVE.rows(&tx, self.mode, &[]).await?;

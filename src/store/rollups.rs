@@ -192,7 +192,7 @@ impl Store {
         self.within(limit, async |client: &mut Object| {
             let tx = client.transaction().await?;
             // As of every connection; a pooler may have handed out one that does not have it.
-            let (limit, idle) = (limit.as_millis().to_string(), self.timeout.as_millis().to_string());
+            let (limit, idle) = (limit.as_millis().to_string(), self.duty_idle.as_millis().to_string());
             LIMIT_TRANSACTION.rows(&tx, self.mode, &[&limit, &idle]).await?;
             if lock == Lock::Skip && !TRY_ROLLUP_LOCK.rows(&tx, self.mode, &[]).await?[0].get::<_, bool>(0) {
                 return Ok(None);

@@ -81,6 +81,7 @@ mod operations_api;
 mod outage;
 mod packaging;
 mod panel_command;
+mod pgbouncer;
 mod pipeline;
 mod pools;
 mod pools_alerts;

@@ -110,7 +110,9 @@ async fn answer(state: &ApiState, tenant: TenantId, mut query: Query) -> Result<
     let (scope, _) = question::scope(&mut query, &standing);
     query.finish()?;
     let made = state.answers.get((tenant, &standing), "carriers", &scope, || async {
-        let data = state.store.usage_by_carriers(tenant, &scope).await?.into_iter().map(shown).collect();
+        let shares =
+            state.charts.read(tenant, &standing, async |store| store.usage_by_carriers(tenant, &scope).await);
+        let data = shares.await?.into_iter().map(shown).collect();
         body(&Carriers { success: true, currency: standing.currency.clone(), data })
     });
     Ok(made.await?.0)

@@ -157,7 +157,11 @@ pub(super) async fn show(
     let made = state.answers.get((tenant, &standing), "usage-details", (&asked, limit, offset), || async {
         let from = DetailsFrom { offset, ..DetailsFrom::default() };
         let filter = &asked.filter;
-        let mut rows = state.store.usage_details(tenant, &asked.ranges(), filter, &from, limit + 1).await?;
+        let ranges = asked.ranges();
+        let found = state.charts.read(tenant, &standing, async |store| {
+            store.usage_details(tenant, &ranges, filter, &from, limit + 1).await
+        });
+        let mut rows = found.await?;
         let truncated = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
         let data = rows.into_iter().map(|row| asked.row(row)).collect();
@@ -263,7 +267,10 @@ pub(super) async fn list_sims(
     query.finish()?;
     let standing = state.store.consumption_standing(tenant, state.clock.now()).await?;
     let made = state.answers.get((tenant, &standing), "unique-imsis", (limit, offset), || async {
-        let mut iccids = state.store.iccids_with_usage(tenant, limit + 1, offset).await?;
+        let found = state
+            .charts
+            .read(tenant, &standing, async |store| store.iccids_with_usage(tenant, limit + 1, offset).await);
+        let mut iccids = found.await?;
         let truncated = iccids.len() as i64 > limit;
         iccids.truncate(limit as usize);
         let data = iccids.into_iter().map(|imsi| SimWithUsage { imsi }).collect();

@@ -105,7 +105,10 @@ pub(super) async fn show(
     let ends = if asked.is_empty() { Granularity::Monthly.end_of(scope.last) } else { scope.last };
     let days = KpiDays { ends, today: standing.today };
     let made = state.answers.get((tenant, &standing), "kpis", (&scope, ends), || async {
-        let figures = state.store.kpis(tenant, &scope, days).await?;
+        let figures = state
+            .charts
+            .read(tenant, &standing, async |store| store.kpis(tenant, &scope, days).await)
+            .await?;
         body(&shown(figures, &standing.currency, &scope))
     });
     Ok(made.await?.0.respond(gzip))

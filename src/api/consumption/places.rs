@@ -115,7 +115,11 @@ pub(super) async fn show_sims(
     let (scope, _) = question::scope(&mut query, &standing);
     query.finish()?;
     let made = state.answers.get((tenant, &standing), "carrier-locations", &scope, || async {
-        let mut places = state.store.sim_places(tenant, &scope, PLACES_AT_MOST as i64 + 1).await?;
+        let at_most = PLACES_AT_MOST as i64 + 1;
+        let found = state
+            .charts
+            .read(tenant, &standing, async |store| store.sim_places(tenant, &scope, at_most).await);
+        let mut places = found.await?;
         let truncated = places.len() > PLACES_AT_MOST;
         places.truncate(PLACES_AT_MOST);
         body(&SimPlaces { success: true, truncated, data: places.into_iter().map(sim_place).collect() })
@@ -148,7 +152,11 @@ pub(super) async fn show_regions(
     let (scope, _) = question::scope(&mut query, &standing);
     query.finish()?;
     let made = state.answers.get((tenant, &standing), "regional", &scope, || async {
-        let mut regions = state.store.usage_by_places(tenant, &scope, REGIONS_AT_MOST as i64 + 1).await?;
+        let at_most = REGIONS_AT_MOST as i64 + 1;
+        let found = state
+            .charts
+            .read(tenant, &standing, async |store| store.usage_by_places(tenant, &scope, at_most).await);
+        let mut regions = found.await?;
         let truncated = regions.len() > REGIONS_AT_MOST;
         regions.truncate(REGIONS_AT_MOST);
         body(&Regions { success: true, truncated, data: regions.into_iter().map(region).collect() })

@@ -161,12 +161,24 @@ async fn points(
     question: Question<'_>,
 ) -> Result<(Option<Vec<Series>>, Vec<TrendPoint>), ApiError> {
     let Question { tenant, standing, granularity, chart, filter, by } = question;
+    let charts = &state.charts;
     let (from, hours) = match chart {
         Chart::Days(periods) => {
             let ranges: Vec<_> = periods.iter().map(|period| (period.first, period.last)).collect();
             let (points, parts) = match by {
-                Some(by) => state.store.split_by_days(tenant, &ranges, filter, by).await?,
-                None => (state.store.usage_by_days(tenant, &ranges, filter).await?, Vec::new()),
+                Some(by) => {
+                    charts
+                        .read(tenant, standing, async |store| {
+                            store.split_by_days(tenant, &ranges, filter, by).await
+                        })
+                        .await?
+                }
+                None => {
+                    let points = charts.read(tenant, standing, async |store| {
+                        store.usage_by_days(tenant, &ranges, filter).await
+                    });
+                    (points.await?, Vec::new())
+                }
             };
             let label = |of: chrono::NaiveDate| match granularity {
                 Granularity::Weekly => of.format("%G-W%V").to_string(),
@@ -183,8 +195,19 @@ async fn points(
         return Err(ApiError::invalid("start_date", message));
     }
     let (points, parts) = match by {
-        Some(by) => state.store.split_by_hours(tenant, from, hours, filter, by).await?,
-        None => (state.store.usage_by_hours(tenant, from, hours, filter).await?, Vec::new()),
+        Some(by) => {
+            charts
+                .read(tenant, standing, async |store| {
+                    store.split_by_hours(tenant, from, hours, filter, by).await
+                })
+                .await?
+        }
+        None => {
+            let points = charts.read(tenant, standing, async |store| {
+                store.usage_by_hours(tenant, from, hours, filter).await
+            });
+            (points.await?, Vec::new())
+        }
     };
     let shown = points.into_iter().map(|at| point(at.starts.format("%H:00").to_string(), at)).collect();
     Ok(with_parts(shown, &parts, by))

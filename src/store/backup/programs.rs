@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn environment_of(url: &str, ca_file: Option<&str>) -> Vec<(&'static str, String)> {
-        environment(&crate::store::parse_url(url).unwrap(), ca_file.map(Path::new))
+        environment(&crate::store::parse_url("database.url", url).unwrap(), ca_file.map(Path::new))
     }
 
     #[test]

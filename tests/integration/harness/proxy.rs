@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -19,8 +19,14 @@ enum Mode {
     Refusing,
 }
 
+/// Where the server listens.
+enum Upstream {
+    Socket(PathBuf),
+    Tcp(String, u16),
+}
+
 struct Shared {
-    upstream: PathBuf,
+    upstream: Upstream,
     mode: watch::Sender<Mode>,
     /// Raised to end the connections that exist.
     cuts: watch::Sender<usize>,
@@ -38,11 +44,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) async fn to(database: &str) -> Self {
         let server = TestServer::shared().config_for(database);
-        let Some(Host::Unix(upstream)) = server.get_hosts().first() else { panic!("a socket") };
+        let port = server.get_ports().first().copied().unwrap_or(5432);
+        let upstream = match server.get_hosts().first().expect("a place") {
+            Host::Unix(directory) => Upstream::Socket(directory.join(format!(".s.PGSQL.{port}"))),
+            Host::Tcp(host) => Upstream::Tcp(host.clone(), port),
+        };
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
         let shared = Arc::new(Shared {
-            upstream: upstream.join(".s.PGSQL.5432"),
+            upstream,
             mode: watch::Sender::new(Mode::Open),
             cuts: watch::Sender::new(0),
             commits_to_lose: AtomicUsize::new(0),
@@ -109,13 +119,28 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 async fn connect(client: UnixStream, shared: Arc<Shared>) {
-    let Ok(server) = UnixStream::connect(&shared.upstream).await else { return };
-    let (mut cuts, (from_client, to_client), (from_server, to_server)) =
-        (shared.cuts.subscribe(), client.into_split(), server.into_split());
+    match &shared.upstream {
+        Upstream::Socket(path) => {
+            let Ok(server) = UnixStream::connect(path).await else { return };
+            pass(client, server.into_split(), &shared).await;
+        }
+        Upstream::Tcp(host, port) => {
+            let Ok(server) = TcpStream::connect((host.as_str(), *port)).await else { return };
+            pass(client, server.into_split(), &shared).await;
+        }
+    }
+}
+
+async fn pass(
+    client: UnixStream,
+    (from_server, to_server): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    shared: &Shared,
+) {
+    let (mut cuts, (from_client, to_client)) = (shared.cuts.subscribe(), client.into_split());
     tokio::select! {
         _ = cuts.changed() => {}
-        () = requests(from_client, to_server, &shared) => {}
-        () = replies(from_server, to_client, &shared) => {}
+        () = requests(from_client, to_server, shared) => {}
+        () = replies(from_server, to_client, shared) => {}
     }
 }
 

@@ -6,10 +6,44 @@ use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
 use simbridge::store::roles::{LoginCreated, RoleKind};
 use simbridge::store::{Store, StoreOptions};
 
-/// The server of this test run, started by the first test that needs it and ended with the process.
+use super::given_server;
+
+/// The server of this test run: the one that `SIMBRIDGE_TEST_DATABASE_URL` names, or else one that the first test that needs it
+/// starts, and that ends with the process.
 pub(crate) struct TestServer {
-    postgres: EmbeddedPostgres,
+    _kept: Kept,
+    /// Before the name of a database and behind it, of its superuser.
+    address: Address,
     password: String,
+}
+
+/// What lives as long as the server is used.
+enum Kept {
+    Own { _postgres: EmbeddedPostgres },
+    Given { _ours_alone: tokio_postgres::Client },
+}
+
+/// The parts of `postgres://login@place/database?parameters`.
+struct Address {
+    login: String,
+    place: String,
+    parameters: String,
+}
+
+impl Address {
+    fn of(url: &str) -> Self {
+        let parts = || {
+            let (login, rest) = url.split_once("://")?.1.rsplit_once('@')?;
+            let (place, rest) = rest.split_once('/')?;
+            Some((login, place, rest.split_once('?').map_or("", |(_, parameters)| parameters)))
+        };
+        let (login, place, parameters) = parts().expect("postgres://user:password@host:port/database");
+        Self { login: login.into(), place: place.into(), parameters: parameters.into() }
+    }
+
+    fn url(&self, login: &str, database: &str) -> String {
+        format!("postgresql://{login}@{}/{database}?{}", self.place, self.parameters)
+    }
 }
 
 /// What the program logs in as: neither a superuser nor the owner of the tables. What it needs beyond its grants fails here.
@@ -35,6 +69,17 @@ impl TestServer {
     }
 
     async fn start() -> Self {
+        let (kept, url) = match std::env::var("SIMBRIDGE_TEST_DATABASE_URL") {
+            Ok(url) => (Kept::Given { _ours_alone: given_server::take(&url).await }, url),
+            Err(_) => Self::launch().await,
+        };
+        let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
+        let server = Self { _kept: kept, address: Address::of(&url), password };
+        server.make_template().await;
+        server
+    }
+
+    async fn launch() -> (Kept, String) {
         let directory =
             tempfile::Builder::new().prefix("simbridge-test-").tempdir().expect("a directory").keep();
         // PostgreSQL may run under another account than the tests.
@@ -44,22 +89,30 @@ impl TestServer {
         options.settings = vec![("fsync".into(), "off".into()), ("max_connections".into(), "300".into())];
         let postgres = EmbeddedPostgres::start(options).await.expect("PostgreSQL starts");
         postgres.stop_when_this_process_ends(Some(&directory)).expect("a watchdog");
-        let password = Alphanumeric.sample_string(&mut rand::rng(), 24);
-        let server = Self { postgres, password };
-        server.admin().await.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.expect("a database");
-        let store = store(server.postgres.config_for(TEMPLATE));
+        let url = postgres.url();
+        (Kept::Own { _postgres: postgres }, url)
+    }
+
+    async fn make_template(&self) {
+        self.admin().await.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.expect("a database");
+        let store = store(self.config_for(TEMPLATE));
         store.migrate().await.expect("migrations apply");
         store.ensure_partitions(super::database::now(), 400).await.expect("partitions");
         store.create_roles("simbridge").await.expect("roles");
-        let login = store.create_login(LOGIN, &server.password, RoleKind::Serve, &[]).await;
+        let login = store.create_login(LOGIN, &self.password, RoleKind::Serve, &[]).await;
         assert_eq!(login.expect("a login"), LoginCreated::Created);
         drop(store);
-        server
+        // A database cannot be copied while somebody is connected to it, and extensions have workers that stay.
+        let close = format!(
+            "ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false;
+             SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{TEMPLATE}'"
+        );
+        self.admin().await.batch_execute(&close).await.expect("the login is a superuser");
     }
 
     /// As the owner of the tables.
     pub(crate) fn config_for(&self, database: &str) -> tokio_postgres::Config {
-        self.postgres.config_for(database)
+        self.owner_url_for(database).parse().expect("an address")
     }
 
     /// As what the program logs in as.
@@ -75,18 +128,16 @@ impl TestServer {
     }
 
     pub(crate) fn url_as(&self, login: &str, password: &str, database: &str) -> String {
-        let url = self.postgres.url();
-        let (_, place) = url.split_once("@/simbridge?").expect("a socket and the program's database");
-        format!("postgresql://{login}:{password}@/{database}?{place}")
+        self.address.url(&format!("{login}:{password}"), database)
     }
 
     /// A connection string of the owner of the tables.
     pub(crate) fn owner_url_for(&self, database: &str) -> String {
-        self.postgres.url().replacen("/simbridge?", &format!("/{database}?"), 1)
+        self.address.url(&self.address.login, database)
     }
 
     pub(crate) async fn admin(&self) -> tokio_postgres::Client {
-        connect(&self.postgres.config_for("postgres")).await
+        connect(&self.config_for("postgres")).await
     }
 }
 
@@ -106,6 +157,7 @@ pub(crate) fn store_with(config: tokio_postgres::Config, statement_timeout: Dura
         pool_size: 8,
         prepared_statements: true,
         statement_timeout,
+        duty_idle_timeout: Duration::from_secs(5),
         ca_file: None,
     })
     .expect("options fit")
