@@ -123,7 +123,6 @@ impl Scene {
     /// A broker with every listener, behind logins.
     pub(super) fn options(&self) -> BridgeOptions {
         let mut options = BridgeOptions::new(&self.database_url);
-        options.set("database.read_url", &*self.database_url);
         (options.anonymous, options.log) = (false, NOISY.into());
         options.env.push(("SIMBRIDGE_CONFIG".into(), self.configuration().display().to_string()));
         self.certificates.configure(&mut options);
