@@ -132,10 +132,11 @@ impl Prometheus {
 
     /// Waits until every instance was scraped and the rules were evaluated after that.
     pub(crate) async fn has_looked(&self, instances: usize) {
+        let expected = instances.to_string();
         let up = "count(simbridge_build_info) and sum(count_over_time(up[10m])) >= 3";
         eventually("it scrapes", async || {
             let found = self.query(up).await;
-            (found.first()?["value"][1] == instances.to_string()).then_some(())
+            (found.first()?["value"][1].as_str() == Some(&*expected)).then_some(())
         })
         .await;
         let evaluated = async || {

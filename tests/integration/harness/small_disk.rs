@@ -36,7 +36,7 @@ impl SmallDisk {
     /// MiB that are left.
     pub(crate) fn left(&self) -> u64 {
         let found = nix::sys::statvfs::statvfs(&self.0).expect("it is mounted");
-        found.blocks_available() * found.fragment_size() >> 20
+        (found.blocks_available() * found.fragment_size()) >> 20
     }
 
     pub(crate) fn free(&self) {
