@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::database::{BenchDatabase, fleet};
+use crate::database::{BenchDatabase, cpu_seconds, fleet};
 
 /// `simbridge serve` on a bench database; killed when dropped.
 pub(crate) struct Program {
@@ -89,6 +89,12 @@ impl Program {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+    }
+
+    /// CPU seconds of the program so far.
+    #[allow(dead_code, reason = "only some of the benchmarks ask")]
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        cpu_seconds(format!("/proc/{}", self.child.id().expect("it runs")).as_ref())
     }
 
     /// Number of commits so far and the seconds that they took together.

@@ -8,9 +8,13 @@
 //! * `sustained`: the program at full speed with the rollup lock held elsewhere and then with rollups on; then
 //!   `BENCH_SECONDS` (default 300) at half that speed, while the age of the oldest batch that no chart shows is looked at four
 //!   times a second.
+//! * `capacity`, if asked for: for each of `BENCH_SIZES` (default `10000:100000,100000:1000000,1000000:10000000`, SIMs and records) the
+//!   program at full speed, until every record is in the charts; then what each of them cost in CPU, WAL and bytes of tables. The
+//!   last line is what `simulator plan --costs` reads.
 //!
 //! Environment: as for `ingest`, and `BENCH_MODES` (default `late,rebuild,sustained`).
 
+mod capacity;
 #[path = "../ingest/database.rs"]
 mod database;
 #[path = "../ingest/program.rs"]
@@ -55,6 +59,11 @@ async fn run() {
         if chosen("rebuild") {
             make_anew(&database, &client).await;
         }
+    }
+    if chosen("capacity") {
+        let sizes = std::env::var("BENCH_SIZES")
+            .unwrap_or_else(|_| "10000:100000,100000:1000000,1000000:10000000".into());
+        capacity::run(&server, &sizes).await;
     }
     if chosen("sustained") {
         sustained(&server.database(sims).await, sims, number("BENCH_SECONDS", 300)).await;

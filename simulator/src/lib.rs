@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod history;
 pub mod ledger;
 pub mod load;
+pub mod plan;
 pub mod publisher;
 pub mod record;
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 mod history;
 mod load;
+mod plan;
 mod run;
 
 /// A simulated SIM fleet: publishes usage over MQTT, measures a broker, writes months of history.
@@ -30,7 +31,8 @@ Examples:
   simulator inventory --sims 500 --seed 1 --output fleet.csv
   simulator run --addr localhost:1883 --sims 500 --seed 1 --rate 200 --faults duplicate=0.05,late=0.01
   simulator load --addr localhost:1883 --connections 50 --window 100 --duration 30s
-  simulator history --sims 500 --seed 1 --from 2026-01-01 --to 2026-07-01 --output history.ndjson";
+  simulator history --sims 500 --seed 1 --from 2026-01-01 --to 2026-07-01 --output history.ndjson
+  simulator plan --sims 1000000 --interval 5m";
 
 #[derive(Subcommand)]
 enum Command {
@@ -42,6 +44,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Write the fleet's SIM inventory as CSV.
     Inventory(InventoryArgs),
+    /// Print how many machines a fleet needs, multiplied from measured costs.
+    Plan(plan::PlanArgs),
 }
 
 impl Cli {
@@ -51,6 +55,7 @@ impl Cli {
             Command::Load(args) => args.run().await,
             Command::History(args) => args.run(),
             Command::Inventory(args) => args.run(),
+            Command::Plan(args) => args.run(),
         }
     }
 }
