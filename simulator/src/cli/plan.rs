@@ -34,6 +34,9 @@ pub(crate) struct PlanArgs {
     /// Connections of one instance (the program's mqtt.max_connections).
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     connections: u64,
+    /// Terabytes that a database node may store, above 0.
+    #[arg(long, default_value_t = 20.0)]
+    disk_tb: f64,
     /// File with the last line of `BENCH_MODES=capacity cargo bench --bench rollup`, run on your machine.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
@@ -48,6 +51,7 @@ impl PlanArgs {
         ensure!((1.0..=1000.0).contains(&self.peak), "--peak must be 1 to 1000");
         ensure!((1.0..=100.0).contains(&self.networks), "--networks must be 1 to 100");
         ensure!(self.busy > 0.0 && self.busy <= 1.0, "--busy must be above 0 and at most 1");
+        ensure!(self.disk_tb > 0.0 && self.disk_tb.is_finite(), "--disk-tb must be above 0");
         let costs = match &self.costs {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
@@ -65,6 +69,7 @@ impl PlanArgs {
             cores_a_machine: self.cores,
             busy: self.busy,
             connections_an_instance: self.connections,
+            bytes_a_node: self.disk_tb * 1e12,
         };
         let plan = Plan::new(fleet, costs);
         let text = if self.json { serde_json::to_string_pretty(&plan)? } else { table(&plan) };
@@ -76,11 +81,19 @@ impl PlanArgs {
 fn table(plan: &Plan) -> String {
     let (fleet, costs) = (&plan.fleet, &plan.costs);
     let bound = match plan.bridges_bound {
-        Bound::Cpu => format!("{:.1} cores at the peak", plan.bridge_cores),
+        Bound::Cpu | Bound::Disk => format!("{:.1} cores at the peak", plan.bridge_cores),
         Bound::Connections => format!(
             "{} connections each; {:.1} cores in all at the peak",
             grouped(fleet.connections_an_instance as f64),
             plan.bridge_cores
+        ),
+    };
+    let database_bound = match plan.database_bound {
+        Bound::Cpu | Bound::Connections => format!("{:.1} cores at the peak", plan.database_cores),
+        Bound::Disk => format!(
+            "{} stored on each; {:.1} cores in all at the peak",
+            size(fleet.bytes_a_node),
+            plan.database_cores
         ),
     };
     let busy = fleet.busy * 100.0;
@@ -105,11 +118,7 @@ fn table(plan: &Plan) -> String {
         ),
         format!("Machines of {} cores, {busy:.0} % busy at the peak", fleet.cores_a_machine),
         format!("  bridges         {}: {bound}", grouped(plan.bridges as f64)),
-        format!(
-            "  database nodes  {}: {:.1} cores at the peak",
-            grouped(plan.database_nodes as f64),
-            plan.database_cores
-        ),
+        format!("  database nodes  {}: {database_bound}", grouped(plan.database_nodes as f64)),
         format!(
             "From {:.0} µs of a core in a bridge and {:.0} µs in the database, {:.0} bytes of WAL and {:.0} stored bytes a record.",
             costs.bridge_cpu_us_per_record,

@@ -90,6 +90,8 @@ pub struct Fleet {
     pub busy: f64,
     /// `mqtt.max_connections`.
     pub connections_an_instance: u64,
+    /// What a database node may store.
+    pub bytes_a_node: f64,
 }
 
 fn seconds<S: serde::Serializer>(interval: &Duration, to: S) -> Result<S::Ok, S::Error> {
@@ -102,6 +104,7 @@ fn seconds<S: serde::Serializer>(interval: &Duration, to: S) -> Result<S::Ok, S:
 pub enum Bound {
     Cpu,
     Connections,
+    Disk,
 }
 
 /// What the fleet needs. Bytes are bytes; a month has 30 days.
@@ -118,6 +121,7 @@ pub struct Plan {
     pub bridges: u64,
     pub bridges_bound: Bound,
     pub database_nodes: u64,
+    pub database_bound: Bound,
     pub connection_memory_bytes: f64,
     pub peak_wal_bytes_per_second: f64,
     /// A month of records, of days of SIMs, of cycles.
@@ -141,6 +145,10 @@ impl Plan {
             + sims * fleet.networks_a_day * costs.stored_bytes_per_sim_day;
         let cycles = sims * costs.stored_bytes_per_cycle;
         let kept_days = f64::from(fleet.keep_days);
+        let kept_bytes =
+            day * kept_days + cycles * (kept_days / DAYS_A_MONTH).ceil() + sims * costs.stored_bytes_per_sim;
+        let (database_by_cpu, by_disk) =
+            (machines(database_cores) as u64, (kept_bytes / fleet.bytes_a_node).ceil() as u64);
         Self {
             fleet,
             costs,
@@ -150,13 +158,12 @@ impl Plan {
             database_cores,
             bridges: by_cpu.max(by_connections),
             bridges_bound: if by_connections > by_cpu { Bound::Connections } else { Bound::Cpu },
-            database_nodes: machines(database_cores) as u64,
+            database_nodes: database_by_cpu.max(by_disk),
+            database_bound: if by_disk > database_by_cpu { Bound::Disk } else { Bound::Cpu },
             connection_memory_bytes: sims * costs.connection_bytes,
             peak_wal_bytes_per_second: peak_records_per_second * costs.wal_bytes_per_record,
             month_bytes: day * DAYS_A_MONTH + cycles,
-            kept_bytes: day * kept_days
-                + cycles * (kept_days / DAYS_A_MONTH).ceil()
-                + sims * costs.stored_bytes_per_sim,
+            kept_bytes,
         }
     }
 }
@@ -188,6 +195,7 @@ mod tests {
             cores_a_machine: 16,
             busy: 0.5,
             connections_an_instance: 20_000,
+            bytes_a_node: 1e15,
         }
     }
 
@@ -215,7 +223,14 @@ mod tests {
         let plan = Plan::new(busy, costs());
         // 6 M records/s of 20 µs are 120 cores, 8 of each machine.
         assert_eq!((plan.bridges, plan.bridges_bound), (15, Bound::Cpu));
-        assert_eq!(plan.database_nodes, 60);
+        assert_eq!((plan.database_nodes, plan.database_bound), (60, Bound::Cpu));
+    }
+
+    #[test]
+    fn the_disk_decides_when_much_is_kept() {
+        let plan = Plan::new(Fleet { bytes_a_node: 1e12, ..fleet(3_000_000) }, costs());
+        // 12.97 TB.
+        assert_eq!((plan.database_nodes, plan.database_bound), (13, Bound::Disk));
     }
 
     #[test]
