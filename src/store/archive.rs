@@ -15,6 +15,7 @@ mod restore;
 mod row_group;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use deadpool_postgres::Transaction;
@@ -23,7 +24,7 @@ use tokio_postgres::types::Json;
 
 use super::retention::{LIMIT_LOCK_WAIT, LOCK_WAIT};
 use super::sims::INVENTORY_EXCLUSIVE;
-use super::{Statement, StatementMode, Store, StoreError, statement};
+use super::{LIMIT_DUTY, Statement, StatementMode, Store, StoreError, statement};
 
 pub use check::check_file;
 pub use error::{ArchiveError, Finding};
@@ -236,7 +237,7 @@ impl Store {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         begin(&tx).await?;
-        alone(&tx).await?;
+        alone(&tx, self.duty_idle).await?;
         let rows = TAKE_OUT.rows(&tx, StatementMode::Unnamed, &[&now, &before]).await.map_err(refused)?;
         if rows[0].get("waiting") {
             return Err(ArchiveError::NotRolledUp);
@@ -283,8 +284,9 @@ async fn begin(tx: &Transaction<'_>) -> Result<(), ArchiveError> {
     if granted { Ok(()) } else { Err(ArchiveError::Busy) }
 }
 
-/// Writers wait from here to the end of the transaction.
-async fn alone(tx: &Transaction<'_>) -> Result<(), StoreError> {
+/// Writers wait from here to the end of the transaction, or until a command that is frozen or gone has been idle for so long.
+async fn alone(tx: &Transaction<'_>, idle: Duration) -> Result<(), StoreError> {
+    LIMIT_DUTY.rows(tx, StatementMode::Unnamed, &[&idle.as_millis().to_string()]).await?;
     LIMIT_LOCK_WAIT.rows(tx, StatementMode::Unnamed, &[&LOCK_WAIT.as_millis().to_string()]).await?;
     // What the next statement sees must be younger than the lock.
     INVENTORY_EXCLUSIVE.rows(tx, StatementMode::Unnamed, &[]).await?;
@@ -309,10 +311,11 @@ fn refused(error: StoreError) -> ArchiveError {
 async fn may_be_written(tx: &Transaction<'_>, target: &Path, id: &str) -> Result<(), ArchiveError> {
     let path = target.to_owned();
     let found = tokio::task::spawn_blocking(move || Reader::open(&path).map(|reader| reader.manifest));
-    let ours = match found.await.expect("reading a file does not panic") {
-        Err(Finding::Missing) => return Ok(()),
-        Err(_) => None,
-        Ok(manifest) => Some(manifest.archive),
+    let ours = match found.await {
+        Ok(Err(Finding::Missing)) => return Ok(()),
+        Ok(Ok(manifest)) => Some(manifest.archive),
+        // The library panics over some files that are damaged.
+        Ok(Err(_)) | Err(_) => None,
     };
     let restored = |archive: &Archive| archive.state == ArchiveState::Restored;
     let known = LIST.rows(tx, StatementMode::Unnamed, &[]).await?;

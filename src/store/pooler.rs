@@ -19,7 +19,12 @@ impl Store {
     /// [`StoreError`] when the database cannot be reached.
     pub async fn keeps_prepared_statements(&self) -> Result<bool, StoreError> {
         let (mut other, asking) = (self.pool.get().await?, self.pool.get().await?);
-        let statement = asking.prepare(PING.sql).await?;
+        let statement = match asking.prepare(PING.sql).await {
+            Ok(statement) => statement,
+            // Of this name, which is the first one of every program, somebody else has one on the same server connection.
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_PSTATEMENT) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
         // A pooler gives the server connection that was used last, on which the statement is, to this transaction.
         let transaction = other.transaction().await?;
         PING.rows(&transaction, StatementMode::Unnamed, &[]).await?;

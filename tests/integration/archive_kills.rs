@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::Child;
 
 use crate::archive::{archive, archive_both, directory, text, with_history};
@@ -39,6 +41,46 @@ async fn killed_while(database: &TestDatabase, into: &Path, holding: &str) {
     let gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'simbridge'
                 AND query LIKE '%archiv%' AND pid <> pg_backend_pid() AND state <> 'idle'";
     eventually("nobody is left", async || (database.number(gone).await == 0).then_some(())).await;
+}
+
+/// Catches a command without a limit for standing still (`alone` without the idle limit of duties): one that is frozen with the inventory's lock
+/// keeps every batch of every instance waiting until somebody ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_command_keeps_nobody_waiting_for_good() {
+    let (database, _pipeline) = with_history().await;
+    let directory = directory();
+    let holder = connect(&database.another_config()).await;
+    let exclusive = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                     WHERE a.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted
+                       AND l.objid = (hashtext('simbridge.inventory')::bigint & 4294967295)::oid";
+    let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('simbridge.inventory'))";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut child = start(&database, directory.path());
+    // It waits for the lock for less than a second at a time: until it is stopped in the middle of that.
+    let stopped = async || {
+        holder.batch_execute(lock).await.expect("the lock");
+        one_waits(&database).await;
+        signal(&child, Signal::SIGSTOP);
+        holder.batch_execute("ROLLBACK").await.expect("the lock is given back");
+        eventually("nobody waits", async || (database.number(waiting).await == 0).then_some(())).await;
+        let holds = database.number(exclusive).await == 1;
+        if !holds {
+            signal(&child, Signal::SIGCONT);
+        }
+        holds.then_some(())
+    };
+    eventually("the command stands still with the lock", stopped).await;
+    eventually("the lock is free", async || (database.number(exclusive).await == 0).then_some(())).await;
+    signal(&child, Signal::SIGCONT);
+    assert_eq!(child.wait().await.expect("it runs").code(), Some(69));
+    assert_eq!(state(&database).await, ["19|NULL|f"]);
+    archive_both(&database, directory.path()).await;
+    database.assert_reconciled().await;
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = child.id().expect("it runs").try_into().expect("a process id");
+    kill(Pid::from_raw(pid), signal).expect("it is ours");
 }
 
 async fn state(database: &TestDatabase) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! From a file back into the database.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -71,7 +72,7 @@ impl Store {
         {
             load(&tx, stored, path).await?;
         }
-        let row = put_in_place(&mut tx, archive, now).await?;
+        let row = put_in_place(&mut tx, archive, now, self.duty_idle).await?;
         tx.commit().await?;
         Ok(row)
     }
@@ -162,6 +163,7 @@ async fn put_in_place(
     tx: &mut Transaction<'_>,
     archive: &Archive,
     now: DateTime<Utc>,
+    idle: Duration,
 ) -> Result<Returned, ArchiveError> {
     let row = &PREPARE.rows(&*tx, StatementMode::Unnamed, &[&archive.id]).await.map_err(refused)?[0];
     let prepared = Prepared {
@@ -171,7 +173,11 @@ async fn put_in_place(
     };
     for attempt in 1.. {
         let point = tx.savepoint("alone").await?;
-        match attach(&point, archive, now, &prepared).await {
+        let attached = match alone(&point, idle).await {
+            Ok(()) => attach(&point, archive, now, &prepared).await,
+            Err(error) => Err(error),
+        };
+        match attached {
             Ok(stamped) => {
                 point.commit().await?;
                 return Ok(Returned { stamped, remembered: prepared.remembered });
@@ -189,14 +195,12 @@ async fn put_in_place(
     unreachable!("the last attempt returned")
 }
 
-/// Writers wait from here to the end of the transaction.
 async fn attach(
     tx: &Transaction<'_>,
     archive: &Archive,
     now: DateTime<Utc>,
     prepared: &Prepared,
 ) -> Result<i64, StoreError> {
-    alone(tx).await?;
     let Prepared { seen_version, moved, .. } = prepared;
     let rows = RETURN.rows(tx, StatementMode::Unnamed, &[&archive.id, &now, seen_version, moved]).await?;
     Ok(rows[0].get("stamped"))

@@ -3,4 +3,4 @@
 SELECT set_config('statement_timeout', /* milliseconds */ $1, true),
        set_config('idle_in_transaction_session_timeout', /* milliseconds */ $2, true),
        -- PostgreSQL on Windows cannot look, and refuses to be told to.
-       CASE WHEN version() !~* 'visual c|mingw' THEN set_config('client_connection_check_interval', '1s', true) END
+       CASE WHEN version() !~* 'visual c|msvc|mingw|cygwin|-windows' THEN set_config('client_connection_check_interval', '1s', true) END
