@@ -391,7 +391,7 @@ async fn a_worker_that_stands_still_loses_the_lock() {
         held(&database, "SET LOCAL idle_in_transaction_session_timeout = 1; SELECT roll_up_chunk(1000)")
             .await;
     assert_eq!(roll_up(&database, Lock::Wait).await.map(|done| done.records), Some(1));
-    assert_eq!(database.rows("SELECT * FROM seen").await, ["30s|1min"]);
+    assert_eq!(database.rows("SELECT * FROM seen").await, ["5s|1min"]);
     assert!(frozen.batch_execute("COMMIT").await.is_err());
     assert_settled(&database, 3, 135).await;
 }
