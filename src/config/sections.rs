@@ -66,7 +66,8 @@ pub struct DatabaseConfig {
     pub url: String,
     /// A standby of it, from which charts are read; empty for none.
     pub read_url: String,
-    /// A standby that takes longer is left alone for a while.
+    /// A standby that does not tell its position within this time is left alone for a while; a chart that it has not made by then is
+    /// made by the database.
     pub read_timeout_ms: u64,
     /// Connections at most.
     pub pool_size: usize,

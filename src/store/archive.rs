@@ -54,7 +54,7 @@ static RAW_FLOOR_DUE: Statement = statement!("raw_floor_due", TIMESTAMPTZ, INT4)
 
 /// Attempts to take a month out. Each may hold up writers for some seconds.
 const ATTEMPTS: u32 = 5;
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the records of a month are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -111,7 +111,7 @@ impl ChartReads {
 }
 
 impl Replica {
-    /// `None` when it is behind.
+    /// `None` when it is behind, or cannot make this chart in time.
     async fn read<T, Answer: Future<Output = Result<T, StoreError>>>(
         &self,
         tenant: TenantId,

@@ -8,18 +8,8 @@ use crate::harness::durable::DurableServer;
 use crate::harness::{PATIENCE, eventually};
 use crate::link::{End, Passage, Place};
 use crate::oracle;
+use crate::rollup_duty::{NAMES, leader};
 use crate::scene::Scene;
-
-const NAMES: [&str; 2] = ["one", "two"];
-
-/// Who of the two holds the rollup lock now.
-async fn leader(client: &tokio_postgres::Client) -> Option<usize> {
-    let sql = "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-               WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'
-                 AND l.objid = (hashtext('simbridge.rollup')::bigint & 4294967295)::oid";
-    let row = client.query_opt(sql, &[]).await.expect("locks can be seen")?;
-    NAMES.iter().position(|name| *name == row.get::<_, String>(0))
-}
 
 /// Makes every rollup take long enough to be seen.
 async fn slow_rollups(server: &DurableServer) {

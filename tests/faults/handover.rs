@@ -11,9 +11,8 @@ use crate::harness::eventually;
 use crate::harness::fleet::TestFleet;
 use crate::link::{End, Link, Passage, Place};
 use crate::oracle;
+use crate::rollup_duty::{NAMES, leader};
 use crate::scene::Scene;
-
-const NAMES: [&str; 2] = ["one", "two"];
 
 /// What is promised. Half of the times at least must keep it, so that a machine which is busy for a moment fails nobody.
 const PROMISED: Duration = Duration::from_secs(10);
@@ -38,15 +37,6 @@ struct Pair {
     client: tokio_postgres::Client,
     running: Vec<Instance>,
     fleet: TestFleet,
-}
-
-/// Who holds the rollup lock now, and is in the middle of a chunk.
-async fn leader(client: &tokio_postgres::Client) -> Option<usize> {
-    let sql = "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-               WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'
-                 AND l.objid = (hashtext('simbridge.rollup')::bigint & 4294967295)::oid";
-    let row = client.query_opt(sql, &[]).await.expect("locks can be seen")?;
-    NAMES.iter().position(|name| *name == row.get::<_, String>(0))
 }
 
 /// Makes a chunk of rollups sleep, in the middle of its statement, for as long as the table says at its beginning.

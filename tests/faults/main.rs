@@ -11,6 +11,7 @@ mod harness;
 mod effort;
 mod link;
 mod oracle;
+mod rollup_duty;
 mod scene;
 mod server;
 

@@ -168,12 +168,10 @@ async fn alerts_tell_of_parked_records_wrong_totals_and_of_webhooks_that_heard_n
     prometheus.fires("SimbridgeReconcileViolations", &[("invariant", "I1")]).await;
     database.run("UPDATE usage_cycles SET total_bytes = total_bytes - 1 WHERE record_count > 0").await;
     prometheus.resolves("SimbridgeReconcileViolations").await;
-    let parked = bridge.metric("simbridge_quarantine_records").await;
     eventually("the parked one is counted", async || {
         (bridge.metric("simbridge_quarantine_records").await == 1.0).then_some(())
     })
     .await;
-    assert!(parked <= 1.0);
     assert_eq!(bridge.terminate().await, Some(0));
 }
 

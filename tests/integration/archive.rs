@@ -146,8 +146,8 @@ async fn months_come_back_with_everything_as_it_was() {
         database.assert_reconciled().await;
     }
     assert_eq!(database.store.raw_floor().await.expect("an answer"), None);
-    let empty: Vec<String> = database.rows(SHAPE).await;
-    let lost: Vec<&String> = before.2.iter().filter(|line| !empty.contains(line)).collect();
+    let after = database.rows(SHAPE).await;
+    let lost: Vec<&String> = before.2.iter().filter(|line| !after.contains(line)).collect();
     assert!(
         lost.iter().all(|line| line.starts_with("usage_records_y2025m")
             && !line.starts_with("usage_records_y2025m12")

@@ -15,6 +15,9 @@ use crate::harness::eventually;
 use crate::harness::server::{TestServer, connect};
 
 const FIRST: &str = "usage_records_2025-12.parquet";
+/// Sessions of this database that wait for a lock.
+const WAITING: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 fn start(database: &TestDatabase, into: &Path) -> Child {
     let mut command = simbridge();
@@ -25,8 +28,7 @@ fn start(database: &TestDatabase, into: &Path) -> Child {
 
 /// Somebody waits for a lock in this database.
 async fn one_waits(database: &TestDatabase) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("a command that waits", async || (database.number(waiting).await == 1).then_some(())).await;
+    eventually("a command that waits", async || (database.number(WAITING).await == 1).then_some(())).await;
 }
 
 /// Kills a command that waits for a lock which `holding` takes, and lets its server process come to its end.
@@ -54,7 +56,6 @@ async fn a_frozen_command_keeps_nobody_waiting_for_good() {
                      WHERE a.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted
                        AND l.objid = (hashtext('simbridge.inventory')::bigint & 4294967295)::oid";
     let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('simbridge.inventory'))";
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut child = start(&database, directory.path());
     // It waits for the lock for less than a second at a time: until it is stopped in the middle of that.
     let stopped = async || {
@@ -62,7 +63,7 @@ async fn a_frozen_command_keeps_nobody_waiting_for_good() {
         one_waits(&database).await;
         signal(&child, Signal::SIGSTOP);
         holder.batch_execute("ROLLBACK").await.expect("the lock is given back");
-        eventually("nobody waits", async || (database.number(waiting).await == 0).then_some(())).await;
+        eventually("nobody waits", async || (database.number(WAITING).await == 0).then_some(())).await;
         let holds = database.number(exclusive).await == 1;
         if !holds {
             signal(&child, Signal::SIGCONT);
@@ -148,14 +149,13 @@ async fn one_command_at_a_time() {
         .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(hashtext('simbridge.archive'))")
         .await
         .expect("the lock");
-    for command in [&["create", "--through", "2026-01", "--dir", text(directory.path())][..]] {
-        let (code, _, problem) = archive(&database, command).await;
-        assert_eq!(
-            (code, problem.contains("another `simbridge archive` is at work")),
-            (Some(69), true),
-            "{problem}"
-        );
-    }
+    let create = ["create", "--through", "2026-01", "--dir", text(directory.path())];
+    let (code, _, problem) = archive(&database, &create).await;
+    assert_eq!(
+        (code, problem.contains("another `simbridge archive` is at work")),
+        (Some(69), true),
+        "{problem}"
+    );
     holder.batch_execute("COMMIT").await.expect("the lock is given back");
     archive_both(&database, directory.path()).await;
     holder

@@ -15,6 +15,18 @@ use simulator::ledger::LedgerSummary;
 /// Fewer than the programs hold connections to PgBouncer, so that each transaction has another one.
 const SERVER_CONNECTIONS: u32 = 6;
 
+/// A database with a pooler before it and the address there; `None` without PgBouncer.
+async fn pooled() -> Option<(TestDatabase, PgBouncer, String)> {
+    if !installed() {
+        return None;
+    }
+    let database = TestDatabase::new().await;
+    let login = TestServer::shared().serve_config_for(&database.name);
+    let bouncer = PgBouncer::before(&login, SERVER_CONNECTIONS).await;
+    let url = bouncer.url(&login);
+    Some((database, bouncer, url))
+}
+
 fn behind(url: &str) -> BridgeOptions {
     let mut options = BridgeOptions::new(url);
     options.set("database.prepared_statements", "false").set("rollup.flush_after_ms", "100");
@@ -41,13 +53,7 @@ async fn figures(database: &TestDatabase, url: &str) -> (Value, Value) {
 /// another session than the one before.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_pgbouncer_two_instances_store_roll_up_answer_and_hand_over() {
-    if !installed() {
-        return;
-    }
-    let database = TestDatabase::new().await;
-    let login = TestServer::shared().serve_config_for(&database.name);
-    let bouncer = PgBouncer::before(&login, SERVER_CONNECTIONS).await;
-    let url = bouncer.url(&login);
+    let Some((database, _bouncer, url)) = pooled().await else { return };
     let load = FleetOptions { sims: 100, rate: Some(600.0), ..FleetOptions::default() };
     let sims = TestFleet::provision(&database.store, &load).await;
     let first = BridgeProcess::start(&behind(&url)).await;
@@ -88,13 +94,7 @@ async fn behind_pgbouncer_two_instances_store_roll_up_answer_and_hand_over() {
 /// Catches a program that uses named statements behind PgBouncer: two instances give the same names to different statements.
 #[tokio::test(flavor = "multi_thread")]
 async fn named_statements_behind_pgbouncer_are_refused_at_the_start() {
-    if !installed() {
-        return;
-    }
-    let database = TestDatabase::new().await;
-    let login = TestServer::shared().serve_config_for(&database.name);
-    let bouncer = PgBouncer::before(&login, SERVER_CONNECTIONS).await;
-    let url = bouncer.url(&login);
+    let Some((database, _bouncer, url)) = pooled().await else { return };
     let (code, _, said) = command_as(&url, &["tenants", "list"]).await;
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("database.prepared_statements = false"), "{said}");

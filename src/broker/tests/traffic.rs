@@ -156,7 +156,7 @@ async fn a_packet_for_many_subscribers_takes_as_much_of_a_turn_as_many_packets()
     other.ping().await;
     let mut answered = 0;
     let mut pings = 1;
-    // Each of the other's turns lets one packet through, and no forty.
+    // A turn is one packet here; by packets alone it would be forty, and the other were answered twenty times in all.
     while answered < usize::from(PACKETS) {
         answered += busy.take_what_is_there() / 4;
         other.ping().await;

@@ -173,6 +173,7 @@ fn read_back(path: &Path, expected: &Manifest) -> Result<(u64, String), ArchiveE
 mod tests {
     use super::super::columns::Kind;
     use super::super::manifest::Counting;
+    use super::super::row_group::tests::numbers;
     use super::*;
 
     const NAMES: [&str; 7] = [
@@ -192,11 +193,7 @@ mod tests {
     fn group(ids: impl Iterator<Item = i64>) -> RowGroup {
         let mut group = RowGroup::empty(&columns());
         for id in ids {
-            let fields = [id, 1, 2, 3, 4, 5, id];
-            let fields =
-                fields.iter().flat_map(|n| [&8_i32.to_be_bytes()[..], &n.to_be_bytes()[..]].concat());
-            let tuple: Vec<u8> = 7_i16.to_be_bytes().into_iter().chain(fields).collect();
-            group.push(tuple.into(), &in_order(7)).unwrap();
+            group.push(numbers(&[id, 1, 2, 3, 4, 5, id]), &in_order(7)).unwrap();
         }
         group
     }

@@ -247,9 +247,8 @@ pub(super) fn hex(digest: Sha256) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::super::columns::Kind;
+    use super::super::row_group::tests::numbers;
     use super::*;
 
     const NAMES: [&str; 7] = [
@@ -275,9 +274,7 @@ mod tests {
         let mut counting = Counting::of(&columns).unwrap();
         let mut group = RowGroup::empty(&columns);
         for row in rows {
-            let fields = row.iter().flat_map(|n| [&8_i32.to_be_bytes()[..], &n.to_be_bytes()[..]].concat());
-            let tuple: Vec<u8> = 7_i16.to_be_bytes().into_iter().chain(fields).collect();
-            group.push(Bytes::from(tuple), &in_order(7)).unwrap();
+            group.push(numbers(row), &in_order(7)).unwrap();
         }
         counting.add(&group).unwrap();
         counting.tally()

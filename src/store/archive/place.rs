@@ -79,7 +79,7 @@ fn sync(directory: &Path) -> Result<(), ArchiveError> {
     synced.map_err(ArchiveError::io("sync", directory))
 }
 
-/// Size and SHA-256 of a file as it is on disk now.
+/// Size and SHA-256 of a file as it reads now.
 pub(super) fn fingerprint(path: &Path) -> io::Result<(u64, String)> {
     let (mut file, mut digest, mut bytes) = (File::open(path)?, Sha256::new(), 0);
     let mut buffer = vec![0; BUFFER_BYTES];

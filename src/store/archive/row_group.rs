@@ -24,7 +24,7 @@ pub(super) enum Values {
 #[derive(Debug, PartialEq)]
 pub(super) struct Chunk {
     kind: Kind,
-    /// For each row 1, or 0 when it is NULL; empty when the column has no NULL.
+    /// For each row 1, or 0 when it is NULL; `None` when the column can have no NULL.
     pub(super) levels: Option<Vec<i16>>,
     pub(super) values: Values,
 }
@@ -185,7 +185,7 @@ pub(super) fn in_order(columns: usize) -> Vec<Option<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -215,6 +215,12 @@ mod tests {
             }
         }
         tuple
+    }
+
+    /// A row of numbers as binary COPY has it.
+    pub(crate) fn numbers(row: &[i64]) -> Bytes {
+        let fields: Vec<_> = row.iter().map(|n| Some(n.to_be_bytes().to_vec())).collect();
+        tuple(&fields).into()
     }
 
     fn moment() -> impl Strategy<Value = Vec<u8>> {
