@@ -24,7 +24,7 @@ impl Store {
         let number: i64 = rand::random();
         let statement = match asking.prepare(&WHOSE.sql.replace("'0'", &format!("'{number}'"))).await {
             Ok(statement) => statement,
-            // Of this name, which is the first one of every program, somebody else has one on the same server connection.
+            // Of this name, which is one of the first of every program, somebody else has one on the same server connection.
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_PSTATEMENT) => return Ok(false),
             Err(error) => return Err(error.into()),
         };

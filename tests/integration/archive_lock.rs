@@ -3,8 +3,8 @@
 use tokio_postgres::Client;
 
 use crate::archive::{FEBRUARY, NOW, with_history};
-use crate::harness::database::{TestDatabase, sim};
-use crate::harness::server::{TestServer, connect};
+use crate::harness::database::sim;
+use crate::harness::server::connect;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('simbridge.inventory'))";
 
@@ -28,16 +28,12 @@ async fn read(client: &Client) -> (i64, i64) {
     (row.get(0), row.get(1))
 }
 
-async fn owner(database: &TestDatabase) -> Client {
-    connect(&TestServer::shared().owner_url_for(&database.name).parse().expect("a connection string")).await
-}
-
 /// Catches a partition whose records ATTACH reads to see whether they belong to it, and a look at every record because some SIM was
 /// changed: of many millions of records either takes longer than a batch may wait.
 #[tokio::test]
 async fn no_record_is_read_while_writers_wait() {
     let (database, _pipeline) = with_history().await;
-    let client = owner(&database).await;
+    let client = connect(&database.another_config()).await;
     let archive = take_out(&client).await;
     client.batch_execute("BEGIN").await.expect("a transaction");
     let prepared = client
