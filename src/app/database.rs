@@ -170,5 +170,8 @@ fn standby(config: &Config) -> Result<Option<Store>, StoreError> {
         return Ok(None);
     }
     let postgres = parse_url("database.read_url", &database.read_url)?;
-    Ok(Some(Store::new(options(config, postgres, database.read_timeout_ms))?.of_standby()))
+    // It may be a pooler's address, which nobody tried at the start; a chart is not much slower for being planned each time.
+    let options =
+        StoreOptions { prepared_statements: false, ..options(config, postgres, database.read_timeout_ms) };
+    Ok(Some(Store::new(options)?.of_standby()))
 }

@@ -213,10 +213,7 @@ impl Connection {
                 self.pump();
                 Ok(())
             }
-            () = relaxed(self.held_by.as_ref()), if self.held_by.is_some() => {
-                self.held_by = None;
-                self.handle_buffered().await
-            }
+            () = relaxed(self.held_by.as_ref()), if self.held_by.is_some() => self.go_on().await,
             () = sleep_until(keep_alive), if reading => self.read_at_last().await,
             () = sleep_until(resumes_at), if resumes_at.is_some() => {
                 self.traffic.resume();

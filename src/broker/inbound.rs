@@ -149,6 +149,10 @@ impl Connection {
             self.note_refusal("publish", name);
             return self.refuse(arrival);
         }
+        if usage.is_none() && !std::mem::replace(&mut self.pauses.others_first, true) {
+            // What others sent before this read, a SUBSCRIBE above all, may wait behind this task.
+            tokio::task::yield_now().await;
+        }
         let payload = own(&publish.payload);
         match usage {
             Some(usage) => self.ingest(name, usage, payload.clone(), Arrival { reply_to, ..arrival }),

@@ -51,6 +51,11 @@ impl Bucket {
         self.full_at = Some(full_at.min(now + pace.burst + limit));
     }
 
+    /// Does not fill for so long.
+    pub(super) fn stand_still(&mut self, time: Duration) {
+        self.full_at = self.full_at.map(|at| at + time);
+    }
+
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|at| at <= now)
     }

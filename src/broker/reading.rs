@@ -11,18 +11,21 @@ use super::traffic::Throttled;
 use super::transport::READ_BYTES;
 
 /// Counts a connection that is not read, for as long as it exists.
-pub(super) struct Paused(Gauge);
+pub(super) struct Paused {
+    gauge: Gauge,
+    since: Instant,
+}
 
 impl Paused {
     fn new(gauge: &Gauge) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self { gauge: gauge.clone(), since: Instant::now() }
     }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
     }
 }
 
@@ -37,6 +40,8 @@ pub(super) struct Pauses {
     throttled: Option<Throttled>,
     /// There was more to read than one turn handles.
     pub(super) unhandled: bool,
+    /// Others had their turn since the last read.
+    pub(super) others_first: bool,
     /// Packets of this turn, and the messages for others that came of them.
     pub(super) handled: usize,
 }
@@ -54,6 +59,7 @@ impl Connection {
             Some(0) => Err(Ending::ClosedByPeer),
             Some(read) => {
                 self.last_read = Instant::now();
+                self.pauses.others_first = false;
                 self.handle_buffered().await?;
                 // There is more where that came from.
                 self.pauses.unhandled |= read >= READ_BYTES;
@@ -73,6 +79,17 @@ impl Connection {
         let before = self.last_read;
         self.read().await?;
         if self.last_read == before { Err(Ending::KeepAlive) } else { Ok(()) }
+    }
+
+    /// The subscriber that held this client up keeps up again, or is waited for no longer.
+    pub(super) async fn go_on(&mut self) -> Result<(), Ending> {
+        self.held_by = None;
+        if let Some(held) = &mut self.pauses.held {
+            let now = Instant::now();
+            // All whom one subscriber held up go on together: each with a burst would be too much at once.
+            self.traffic.stood_still(now - std::mem::replace(&mut held.since, now));
+        }
+        self.handle_buffered().await
     }
 
     /// Too much of this client's, or of everybody's, is waiting for the database, or a subscriber does not keep up with it: no

@@ -11,8 +11,9 @@ use super::registry::ClientKey;
 
 /// Longest that one packet can make its sender wait, whatever its size.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A pause is at least so long: a client would otherwise be woken and answered for each single packet.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// A pause is at least so long, in milliseconds: a client would otherwise be woken and answered for each single packet. Each one is of
+/// another length, so that clients that began together do not go on together.
+const SHORTEST_MS: std::ops::Range<u64> = 50..150;
 
 /// What clients have left of their rates.
 pub(super) struct TrafficLimits {
@@ -71,10 +72,16 @@ impl Traffic {
                 bucket.take(pace, u32::try_from(count).unwrap_or(u32::MAX), LONGEST, now);
                 let wait = bucket.wait(pace, now);
                 if !wait.is_zero() {
-                    self.resumes_at = self.resumes_at.max(Some(now + wait.max(SHORTEST)));
+                    let shortest = Duration::from_millis(rand::random_range(SHORTEST_MS));
+                    self.resumes_at = self.resumes_at.max(Some(now + wait.max(shortest)));
                 }
             }
         }
+    }
+
+    /// For so long the client was not read for another reason, and has not rested.
+    pub(super) fn stood_still(&mut self, time: Duration) {
+        self.buckets.iter_mut().for_each(|bucket| bucket.stand_still(time));
     }
 
     /// When the client may go on; `None` when it may now.

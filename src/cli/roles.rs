@@ -45,6 +45,13 @@ pub(super) enum RolesCommand {
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Give a login another password and show it, this once; what it has open stays open
+    Password {
+        name: String,
+        /// Take the password from the first line of this file, or of standard input (-), in place of making one up
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
     /// List roles with their logins
     List,
     /// Remove a login
@@ -108,10 +115,13 @@ async fn on(command: RolesCommand, store: &Store) -> Result<(), Failure> {
             };
             login(store, &name, kind, sees, password_file.as_deref()).await?;
         }
+        RolesCommand::Password { name, password_file } => {
+            change_password(store, &name, password_file.as_deref()).await?
+        }
         RolesCommand::List => list(store).await?,
         RolesCommand::Revoke { name } => {
             if !store.drop_login(&name).await.map_err(refused)? {
-                return Err(Failure::new(1, format!("no login `{name}` has one of the roles")));
+                return Err(no_login(&name));
             }
             println!("there is no login `{name}` any more; what it has open can do nothing");
         }
@@ -142,15 +152,8 @@ async fn login(
         Sees::These(tenants) => store.create_login(name, &password, kind.into(), tenants).await,
     };
     match made {
-        Ok(LoginCreated::Created) if password_file.is_some() => {
-            eprintln!("`{name}` may log in: postgres://{name}:PASSWORD@HOST/DATABASE");
-            Ok(())
-        }
         Ok(LoginCreated::Created) => {
-            println!("{password}");
-            eprintln!(
-                "this password of `{name}` is shown this once: postgres://{name}:PASSWORD@HOST/DATABASE"
-            );
+            tell(name, &password, password_file);
             Ok(())
         }
         Ok(LoginCreated::NoRoles) => {
@@ -161,6 +164,29 @@ async fn login(
             Err(Failure::new(1, format!("there is a role `{name}` already")))
         }
         Err(error) => Err(refused(error)),
+    }
+}
+
+async fn change_password(store: &Store, name: &str, password_file: Option<&Path>) -> Result<(), Failure> {
+    let password = password_file.map_or_else(|| Ok(make_password()), given_password)?;
+    if !store.set_login_password(name, &password).await.map_err(refused)? {
+        return Err(no_login(name));
+    }
+    tell(name, &password, password_file);
+    Ok(())
+}
+
+fn no_login(name: &str) -> Failure {
+    Failure::new(1, format!("no login `{name}` has one of the roles"))
+}
+
+/// Whoever chose a password knows it.
+fn tell(name: &str, password: &str, password_file: Option<&Path>) {
+    if password_file.is_some() {
+        eprintln!("`{name}` may log in: postgres://{name}:PASSWORD@HOST/DATABASE");
+    } else {
+        println!("{password}");
+        eprintln!("this password of `{name}` is shown this once: postgres://{name}:PASSWORD@HOST/DATABASE");
     }
 }
 

@@ -77,7 +77,7 @@ pub struct TrafficConfig {
     /// Default 1000 packets a second of one client, without acknowledgements and usage. SUBSCRIBE and UNSUBSCRIBE count once for each
     /// filter. 0 = no limit.
     pub packets_per_second: u32,
-    /// Default 1000 packets that may come at once after a rest.
+    /// Default 100 packets that may come at once after a rest.
     pub packet_burst: u32,
     /// Default 1048576 bytes (1 MB) a second of topics and payloads of the same packets. 0 = no limit.
     pub bytes_per_second: u32,
@@ -91,7 +91,7 @@ impl Default for TrafficConfig {
     fn default() -> Self {
         Self {
             packets_per_second: 1000,
-            packet_burst: 1000,
+            packet_burst: 100,
             bytes_per_second: 1024 * 1024,
             burst_bytes: 2 * 1024 * 1024,
             turn_packets: 100,

@@ -65,6 +65,11 @@ impl StoreError {
         self.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 
+    /// Two transactions waited for each other, and this one was ended (40P01).
+    pub(super) fn deadlocked(&self) -> bool {
+        self.sql_state() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+    }
+
     /// A record fell into a month that has no partition: 23514 that names the table and no constraint. The message is in
     /// the server's language; a trigger that raises 23514 names neither.
     pub(crate) fn lacks_partition(&self) -> bool {

@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 33] = [
+static MIGRATIONS: [Migration; 34] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -58,6 +58,7 @@ static MIGRATIONS: [Migration; 33] = [
     migration!(31, "no_hashes_for_ingest"),
     migration!(32, "archives"),
     migration!(33, "readers_of_all_tenants"),
+    migration!(34, "shorter_returns_of_months"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -8,6 +8,7 @@ use super::{Statement, Store, StoreError, statement};
 static CREATE: Statement = statement!("create_roles", TEXT);
 static CREATE_LOGIN: Statement = statement!("create_login", TEXT, TEXT, TEXT, TEXT_ARRAY);
 static CREATE_READER_OF_ALL: Statement = statement!("create_reader_of_all", TEXT, TEXT);
+static SET_PASSWORD: Statement = statement!("set_login_password", TEXT, TEXT);
 static DROP_LOGIN: Statement = statement!("drop_login", TEXT);
 static LIST: Statement = statement!("list_roles");
 
@@ -96,6 +97,17 @@ impl Store {
         let verifier = scram_sha_256(password.as_bytes());
         let client = self.client().await?;
         Ok(created(&CREATE_READER_OF_ALL.rows(&client, self.mode, &[&name, &verifier]).await?))
+    }
+
+    /// Gives a login another password; what it has open stays. False when no login of that name has one of the roles.
+    ///
+    /// # Errors
+    /// [`StoreError`]: 42501 when the login in use may not change others.
+    pub async fn set_login_password(&self, name: &str, password: &str) -> Result<bool, StoreError> {
+        let verifier = scram_sha_256(password.as_bytes());
+        let client = self.client().await?;
+        let rows = SET_PASSWORD.rows(&client, self.mode, &[&name, &verifier]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// False when no login of that name has one of the roles.

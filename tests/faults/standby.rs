@@ -13,12 +13,14 @@ use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
 use simbridge::store::rollups::Lock;
 use simbridge::store::sims::SimRow;
 use tokio::process::Command;
+use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use crate::harness::api::{client, sent};
 use crate::harness::bridge::{BridgeOptions, BridgeProcess};
 use crate::harness::database::{TENANT, now, sim};
 use crate::harness::durable::DurableServer;
+use crate::harness::pgbouncer::{PgBouncer, installed};
 use crate::harness::pipeline::TestPipeline;
 use crate::harness::server::{connect, open_to_others};
 use crate::harness::{PATIENCE, eventually};
@@ -88,6 +90,11 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::set_behind(async |_| None).await
+    }
+
+    /// Charts are read at the address that `before` gives for the standby, or at the standby.
+    async fn set_behind(before: impl AsyncFnOnce(&Config) -> Option<String>) -> Self {
         let server = DurableServer::start().await;
         let store = server.store();
         let rows = [SimRow { rate_plan: None, ..sim(SIM) }];
@@ -97,7 +104,8 @@ impl Scene {
         let [Host::Unix(socket)] = config.get_hosts() else { panic!("a socket") };
         let network = Link::to(Place::Postgres(socket.join(".s.PGSQL.5432"))).await;
         let mut options = BridgeOptions::new(server.url());
-        options.set("database.read_url", server.url_through(network.address));
+        let read_url = before(&config).await.unwrap_or_else(|| server.url_through(network.address));
+        options.set("database.read_url", read_url);
         options.set("database.read_timeout_ms", "1000");
         let bridge = BridgeProcess::start(&options).await;
         let key = make_key();
@@ -126,6 +134,10 @@ impl Scene {
 
     /// The bytes that the dashboard shows.
     async fn shown(&mut self) -> i64 {
+        self.next_question().await
+    }
+
+    fn next_question(&mut self) -> impl Future<Output = i64> + use<> {
         self.asked += 1;
         let path = format!(
             "/api/consumption/kpis?start_date=2025-01-01&end_date=2029-{:02}-{:02}",
@@ -133,10 +145,13 @@ impl Scene {
             1 + self.asked % 28
         );
         let url = format!("http://{}{path}", self.bridge.http);
-        let answer = sent(self.client.get(url).bearer_auth(&self.key)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let body: Value = answer.json();
-        body["data"]["dataUsage"]["value"].as_i64().expect("a number")
+        let question = self.client.get(url).bearer_auth(&self.key);
+        async move {
+            let answer = sent(question).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let body: Value = answer.json();
+            body["data"]["dataUsage"]["value"].as_i64().expect("a number")
+        }
     }
 
     /// Asks until the metric has grown; each answer on the way is the newest.
@@ -153,6 +168,34 @@ impl Scene {
     async fn on_standby(&self, sql: &str) {
         connect(&self.standby.config()).await.batch_execute(sql).await.expect("it can");
     }
+}
+
+/// Catches statements that are named on one of the server's connections and run on another: none of these charts would come from
+/// the standby.
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_come_from_a_standby_behind_pgbouncer() {
+    if !installed() {
+        return;
+    }
+    let mut pooler = None;
+    let mut scene = Scene::set_behind(async |standby| {
+        let bouncer = PgBouncer::before(standby, 2).await;
+        let url = bouncer.url(standby);
+        pooler = Some(bouncer);
+        Some(url)
+    })
+    .await;
+    scene.store().await;
+    scene.shown_by(FROM_STANDBY).await;
+    let (of_standby, away) = (scene.bridge.metric(FROM_STANDBY).await, scene.bridge.metric(AWAY).await);
+    for _ in 0..20 {
+        let asked: Vec<_> = (0..5).map(|_| scene.next_question()).collect();
+        for answer in futures_util::future::join_all(asked).await {
+            assert_eq!(answer, scene.stored);
+        }
+    }
+    assert_eq!(scene.bridge.metric(FROM_STANDBY).await, of_standby + 100.0);
+    assert_eq!(scene.bridge.metric(AWAY).await, away);
 }
 
 /// Catches a chart of a standby that is behind (it would show less than before), and one that fails because the standby is gone.

@@ -38,7 +38,9 @@ const MADE_OF_RECORDS: [&str; 8] = [
 ];
 pub(crate) const RECORDS: &str = "SELECT * FROM usage_records ORDER BY iccid, period_start, id";
 /// Tables and indexes by name, with what they look like.
-const SHAPE: &str = "SELECT c.relname, c.relkind, pg_get_expr(c.relpartbound, c.oid), coalesce(pg_get_indexdef(i.indexrelid), '')
+const SHAPE: &str = "SELECT c.relname, c.relkind, pg_get_expr(c.relpartbound, c.oid), coalesce(pg_get_indexdef(i.indexrelid), ''),
+        (SELECT string_agg(k.conname || ' ' || pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname) FROM pg_constraint k
+         WHERE k.conrelid = c.oid AND k.contype = 'c')
     FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
     WHERE c.relname LIKE 'usage\\_%' AND c.relname NOT LIKE 'usage\\_archives%' ORDER BY 1";
 

@@ -311,3 +311,30 @@ async fn a_reader_of_all_tenants_is_made_with_a_password_of_ones_own_and_only_on
     assert_eq!(run(&["roles", "revoke", &name]).await.0, Some(0));
     assert_eq!(database.number("SELECT count(*) FROM all_tenant_readers").await, 0);
 }
+
+/// Catches a password that is changed by making the login anew: what it has open could do nothing any more; and one of a login that
+/// is not ours to change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_given_another_password_and_keeps_what_it_has_open() {
+    let database = TestDatabase::new().await;
+    let owner = TestServer::shared().owner_url_for(&database.name);
+    let run = async |arguments: &[&str]| command_as(&owner, arguments).await;
+    let mut config = login(&database, RoleKind::Read, &["default"]).await;
+    let name = config.get_user().expect("a user").to_owned();
+    let open = connect(&config).await;
+    let (code, password, told) = run(&["roles", "password", &name]).await;
+    assert!(code == Some(0) && password.len() >= 20, "{told}");
+    assert_eq!(count(&open, "SELECT count(*) FROM tenants").await, 1);
+    assert!(config.connect(tokio_postgres::NoTls).await.is_err(), "the former password");
+    assert_eq!(count(&connect(config.password(&password)).await, "SELECT count(*) FROM tenants").await, 1);
+    let given = file("password", "another one of mine");
+    let change = ["roles", "password", &name, "--password-file", given.path.to_str().expect("UTF-8")];
+    let (code, said, told) = run(&change).await;
+    assert!(code == Some(0) && said.is_empty() && !told.contains("another"), "{said}{told}");
+    assert_eq!(count(&connect(config.password("another one of mine")).await, "SELECT 1::bigint").await, 1);
+    for stranger in ["postgres", "simbridge_read", "nobody_at_all"] {
+        let (code, said, told) = run(&["roles", "password", stranger]).await;
+        assert_eq!((code, &*said), (Some(1), ""), "{told}");
+        assert!(told.contains(&format!("no login `{stranger}` has one of the roles")), "{told}");
+    }
+}

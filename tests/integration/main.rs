@@ -31,6 +31,7 @@ mod api_usage;
 mod archive;
 mod archive_files;
 mod archive_kills;
+mod archive_lock;
 mod archive_month;
 mod backup;
 mod backup_refusals;

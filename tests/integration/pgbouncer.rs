@@ -9,22 +9,31 @@ use crate::harness::database::TestDatabase;
 use crate::harness::eventually;
 use crate::harness::fleet::{FleetOptions, TestFleet, assert_nothing_lost_or_invented};
 use crate::harness::pgbouncer::{PgBouncer, installed};
-use crate::harness::server::TestServer;
+use crate::harness::server::{TestServer, connect};
 use simulator::ledger::LedgerSummary;
+use tokio_postgres::Client;
 
 /// Fewer than the programs hold connections to PgBouncer, so that each transaction has another one.
 const SERVER_CONNECTIONS: u32 = 6;
 
 /// A database with a pooler before it and the address there; `None` without PgBouncer.
 async fn pooled() -> Option<(TestDatabase, PgBouncer, String)> {
+    pooled_by(SERVER_CONNECTIONS).await
+}
+
+async fn pooled_by(server_connections: u32) -> Option<(TestDatabase, PgBouncer, String)> {
     if !installed() {
         return None;
     }
     let database = TestDatabase::new().await;
     let login = TestServer::shared().serve_config_for(&database.name);
-    let bouncer = PgBouncer::before(&login, SERVER_CONNECTIONS).await;
+    let bouncer = PgBouncer::before(&login, server_connections).await;
     let url = bouncer.url(&login);
     Some((database, bouncer, url))
+}
+
+async fn through(url: &str) -> Client {
+    connect(&url.parse().expect("a connection string")).await
 }
 
 fn behind(url: &str) -> BridgeOptions {
@@ -104,4 +113,23 @@ async fn named_statements_behind_pgbouncer_are_refused_at_the_start() {
     assert!(command.output().await.expect("it starts").status.success());
     let (code, _, said) = command_as(&database.url(), &["tenants", "list"]).await;
     assert_eq!(code, Some(0), "PostgreSQL itself is not taken for a pooler: {said}");
+}
+
+/// Catches a statement that is taken for its own because another instance, which starts just now, has one of that name with the same
+/// text on the other connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_of_another_instance_are_not_taken_for_its_own() {
+    let Some((_database, _bouncer, url)) = pooled_by(2).await else { return };
+    let (first, second) = (through(&url).await, through(&url).await);
+    first.batch_execute("BEGIN").await.expect("a connection");
+    second.batch_execute("BEGIN").await.expect("another one");
+    for n in 0..10 {
+        second.batch_execute(&format!("PREPARE s{n} AS SELECT 1")).await.expect("it is new");
+    }
+    // The one that is used last is handed out next: the program names its statement there, and runs it on the other one.
+    second.batch_execute("COMMIT").await.expect("it goes back");
+    first.batch_execute("COMMIT").await.expect("it goes back");
+    let (code, _, said) = command_as(&url, &["tenants", "list"]).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("database.prepared_statements = false"), "{said}");
 }

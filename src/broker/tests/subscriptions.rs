@@ -5,7 +5,7 @@ use super::harness::{Setup, TestBroker, USAGE, until};
 use super::wire::property::{
     CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY, RECEIVE_MAXIMUM, RESPONSE_TOPIC, SUBSCRIPTION_ID,
 };
-use super::wire::{PUBACK, Properties, frame, publish, text};
+use super::wire::{PUBACK, Properties, SUBACK, frame, publish, text};
 
 const NO_LOCAL: u8 = 4;
 
@@ -218,4 +218,29 @@ async fn subscriptions_of_all_are_limited() {
     assert_eq!(second.subscribe("t", 0).await, 0);
     second.publish(&publish("t", "x")).await;
     assert_eq!(second.heard().await.1, "x");
+}
+
+/// Catches a PUBLISH that overtakes a SUBSCRIBE which another connection sent before it: of two tasks that become ready together tokio
+/// runs the later one first (no `yield_now` before a message for others).
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_subscribed_before_a_publish_hears_it() {
+    let broker = TestBroker::start().await;
+    let mut subscriber = Client::connect(&broker, &Connect::v5("s")).await;
+    let mut publisher = Client::connect(&broker, &Connect::v5("p")).await;
+    for topic in ["a", "b", "c"] {
+        let (busy, is_busy) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        // Both packets are there before the broker's only thread looks.
+        let holding = tokio::spawn(async move {
+            busy.send(()).unwrap();
+            released.recv().ok();
+        });
+        is_busy.recv().unwrap();
+        subscriber.send(&frame(0x82, &[&[0, 1, 0][..], &text(topic), &[0]].concat())).await;
+        publisher.publish(&publish(topic, "it is heard")).await;
+        drop(release);
+        holding.await.unwrap();
+        assert_eq!(subscriber.packet().await.unwrap().0 >> 4, SUBACK);
+        assert_eq!(subscriber.heard().await, (topic.into(), "it is heard".into()));
+    }
 }

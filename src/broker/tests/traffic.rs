@@ -6,6 +6,7 @@ use crate::config::admission::TrafficConfig;
 
 use super::client::{Client, Connect};
 use super::harness::{TestBroker, USAGE, until};
+use super::wire::property::RECEIVE_MAXIMUM;
 use super::wire::publish;
 
 const PING: [u8; 2] = [0xc0, 0];
@@ -166,4 +167,26 @@ async fn a_packet_for_many_subscribers_takes_as_much_of_a_turn_as_many_packets()
         pings > usize::from(PACKETS) / 20,
         "{PACKETS} were handled within {pings} turns of another client"
     );
+}
+
+/// Catches a client that has a new burst because a subscriber held it up for a while (`stood_still` without effect): all whom one
+/// subscriber holds up go on in the same moment.
+#[tokio::test]
+async fn who_was_held_up_has_no_new_burst() {
+    let broker = TestBroker::configured(|config| {
+        (config.traffic.packets_per_second, config.traffic.packet_burst) = (10, 40);
+        config.subscriber_patience_milliseconds = 3_000;
+        config.max_outbound_messages = 4;
+    })
+    .await;
+    let one_at_a_time = Connect::v5("s").with(|properties| properties.short(RECEIVE_MAXIMUM, 1));
+    let mut unread = Client::connect(&broker, &one_at_a_time).await;
+    unread.subscribe("t", 1).await;
+    let mut client = Client::connect(&broker, &Connect::v5("d")).await;
+    let messages = (1..=5).flat_map(|pkid| publish("t", "").qos1(pkid).encoded(true)).collect();
+    client.send(&[PING.repeat(30), messages, PING.repeat(29)].concat()).await;
+    until("it is held up", || broker.metrics.held_readers.get() == 1).await;
+    assert_eq!(broker.metrics.throttled.get(), 0);
+    // It has five left; in three seconds of rest it would have had thirty more.
+    until("it is too fast", || broker.metrics.throttled.get() == 1).await;
 }

@@ -70,7 +70,7 @@ pub async fn check_file(path: &Path) -> Result<Manifest, ArchiveError> {
 }
 
 /// What comes of reading a file that may be damaged in any way: the library panics over some.
-async fn whole<T>(
+pub(super) async fn whole<T>(
     path: PathBuf,
     reading: tokio::task::JoinHandle<Result<T, ArchiveError>>,
 ) -> Result<T, ArchiveError> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::store::{StatementMode, StoreError, migrations};
 
+use super::check::whole;
 use super::columns::{Column, TableColumn};
 use super::error::{ArchiveError, Finding};
 use super::file::{Reader, Writer};
@@ -75,11 +76,10 @@ pub(super) async fn export(
     drop(orders);
     writing.await.expect("writing a file does not panic")?;
     let manifest = manifest.ok_or(ArchiveError::Protocol("fewer rows than it announced"))?;
-    let checked = {
-        let (path, expected) = (unfinished.path().to_owned(), manifest.clone());
-        tokio::task::spawn_blocking(move || read_back(&path, &expected))
-    };
-    let (bytes, sha256) = checked.await.expect("reading a file does not panic")?;
+    let (file, expected) = (unfinished.path().to_owned(), manifest.clone());
+    let path = file.clone();
+    let (bytes, sha256) =
+        whole(file, tokio::task::spawn_blocking(move || read_back(&path, &expected))).await?;
     unfinished.finish()?;
     Ok(Exported { manifest, path: target, bytes, sha256 })
 }

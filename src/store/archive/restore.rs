@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::store::{StatementMode, Store, StoreError};
 
+use super::check::whole;
 use super::columns::layout;
 use super::error::ArchiveError;
 use super::export;
@@ -84,13 +85,11 @@ async fn load(tx: &Transaction<'_>, stored: &Stored, path: PathBuf) -> Result<()
     let manifest = &stored.manifest;
     let layout = layout(&export::columns(tx).await?, &manifest.columns)?;
     let (pieces, mut taken) = mpsc::channel(PIECES);
-    let reading = {
-        let (stored, layout) = (stored.clone(), layout.clone());
-        tokio::task::spawn_blocking(move || {
-            let reader = stored.open(&path)?;
-            read(&reader, &path, &layout, &pieces)
-        })
-    };
+    let (stored, wanted, file) = (stored.clone(), layout.clone(), path.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let reader = stored.open(&path)?;
+        read(&reader, &path, &wanted, &pieces)
+    });
     let sink = tx.copy_in::<_, Bytes>(LOAD.sql).await?;
     let mut sink = std::pin::pin!(sink);
     sink.send(Bytes::from_static(HEADER)).await?;
@@ -98,7 +97,7 @@ async fn load(tx: &Transaction<'_>, stored: &Stored, path: PathBuf) -> Result<()
         sink.send(piece).await?;
     }
     // A COPY that is dropped unfinished stores nothing.
-    reading.await.expect("reading a file does not panic")?;
+    whole(file, reading).await?;
     sink.send(Bytes::copy_from_slice(&TRAILER)).await?;
     sink.finish().await?;
     compare(tx, manifest, &layout).await
@@ -182,7 +181,8 @@ async fn put_in_place(
                 point.commit().await?;
                 return Ok(Returned { stamped, remembered: prepared.remembered });
             }
-            Err(error) if error.lock_not_available() => {
+            // A batch with keys that were made anew here waits for them, and this for the batch.
+            Err(error) if error.lock_not_available() || error.deadlocked() => {
                 point.rollback().await?;
                 if attempt == ATTEMPTS {
                     return Err(ArchiveError::InUse);
