@@ -6,6 +6,7 @@ pub mod domain;
 pub mod config;
 pub mod broker;
 pub mod outgoing;
+pub mod traces;
 pub mod source;
 pub mod ingest;
 pub mod payload;

@@ -36,6 +36,8 @@ mod sign_in;
 mod sims;
 mod status;
 mod strangers;
+#[cfg(feature = "opentelemetry")]
+mod traced;
 mod usage;
 
 use std::sync::Arc;
@@ -223,7 +225,7 @@ fn router(config: &HttpConfig, state: ApiState) -> Router {
     let (routes, document) = openapi::documented().split_for_parts();
     let document = openapi::finish(document);
     let page = docs::page(&document);
-    routes
+    let routes = routes
         .merge(dashboard::routes())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -241,8 +243,10 @@ fn router(config: &HttpConfig, state: ApiState) -> Router {
         ))
         .layer(middleware::from_fn_with_state(state.clone(), envelope::answer))
         .layer(CompressionLayer::new())
-        .layer(cors(config, state.demo))
-        .with_state(state)
+        .layer(cors(config, state.demo));
+    #[cfg(feature = "opentelemetry")]
+    let routes = traced::with_spans(routes, state.store.traces());
+    routes.with_state(state)
 }
 
 /// Which pages of other origins may call the API (contract §3).

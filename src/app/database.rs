@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::store::backup::Place;
 use crate::store::embedded::{self, EmbeddedError, EmbeddedOptions, EmbeddedPostgres};
 use crate::store::{PostgresAddress, Store, StoreError, StoreOptions, parse_url};
+use crate::traces::Traces;
 
 use super::StartError;
 
@@ -81,6 +82,15 @@ impl Database {
         let store = store(config, address.clone(), owner)?;
         let standby = (owner == Owner::Serve).then(|| standby(config)).transpose()?.flatten();
         Ok(Self { store, standby, place: Place { address, ca_file, bin_dir }, private: None })
+    }
+
+    /// What is done with it is recorded.
+    pub(super) fn traced(self, traces: &Traces) -> Self {
+        Self {
+            store: self.store.traced(traces.clone()),
+            standby: self.standby.map(|standby| standby.traced(traces.clone())),
+            ..self
+        }
     }
 
     /// Stops the private PostgreSQL, if it is ours.

@@ -37,6 +37,7 @@ use crate::replay::ReplayRules;
 use crate::rollup;
 use crate::shutdown::{Hangups, vital};
 use crate::store::{Store, StoreError};
+use crate::traces::Traces;
 
 use mqtt::BrokerListeners;
 use sources::Sources;
@@ -98,7 +99,8 @@ impl Bridge {
         // Ports first: a taken one is found before a database is started for nothing.
         let mqtt = BrokerListeners::open(&config.mqtt, options.open).await?;
         let http = listen("HTTP", config.http.enabled, &config.http.listen, "--http-addr").await?;
-        let database = Database::open(config, Owner::Serve).await?;
+        let traces = Traces::start(config.traces.options(&config.mqtt.instance_name).as_ref())?;
+        let database = Database::open(config, Owner::Serve).await?.traced(&traces);
         let tls = mqtt.as_ref().and_then(BrokerListeners::tls);
         match Self::start_on(config, options, &database, mqtt, http).await {
             Ok(bridge) => {
@@ -229,6 +231,7 @@ impl Bridge {
         if let Some(database) = self.database {
             database.close().await;
         }
+        self.store.traces().end().await;
         info!("stopped");
     }
 }

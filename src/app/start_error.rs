@@ -5,6 +5,7 @@ use crate::broker::tls::TlsError;
 use crate::source::SourceFault;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{MigrationError, StoreError};
+use crate::traces::TracesError;
 
 /// Why the program cannot start. Each is one line; [`StartError::exit_code`] is what the process ends with.
 #[derive(Debug, Error)]
@@ -25,6 +26,8 @@ pub enum StartError {
     Hash(#[from] HashError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("cannot handle signals: {0}")]
     Signals(std::io::Error),
 }
@@ -35,7 +38,7 @@ impl StartError {
         match self {
             Self::Listen { .. } | Self::Signals(_) => 69,
             Self::Embedded(error) if error.is_unavailable() => 69,
-            Self::Embedded(_) | Self::Refused(_) | Self::Source { .. } | Self::Tls(_) => 78,
+            Self::Embedded(_) | Self::Refused(_) | Self::Source { .. } | Self::Tls(_) | Self::Traces(_) => 78,
             Self::Store(error)
             | Self::Migration(MigrationError::Store(error) | MigrationError::Failed { cause: error, .. }) => {
                 store_exit_code(error)

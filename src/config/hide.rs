@@ -31,6 +31,10 @@ pub(super) fn hide(key: &str, value: &Value) -> Value {
         Value::String(url) if key == "database.url" || key == "database.read_url" => {
             Value::String(database_address(url))
         }
+        Value::String(url) if key == "traces.endpoint" && !url.is_empty() => Value::String(address(url, &[])),
+        Value::String(headers) if key == "traces.headers" && !headers.is_empty() => {
+            Value::String(HIDDEN.into())
+        }
         Value::Array(sources) if key == "source.mqtt" || key == "source.panel" => {
             Value::Array(sources.iter().map(hide_in_source).collect())
         }
@@ -181,6 +185,18 @@ mod tests {
         ] {
             assert_eq!(address(url, &[]), shown);
         }
+    }
+
+    #[test]
+    fn what_logs_in_at_a_collector_is_not_shown() {
+        let shown =
+            |key: &str, value: &str| hide(key, &Value::String(value.into())).as_str().map(str::to_owned);
+        assert_eq!(
+            shown("traces.endpoint", "https://me:s3cret@collector:4318/a").as_deref(),
+            Some("https://me:***@collector:4318/a")
+        );
+        assert_eq!(shown("traces.headers", "authorization=s3cret").as_deref(), Some("***"));
+        assert_eq!(shown("traces.headers", "").as_deref(), Some(""));
     }
 
     #[test]

@@ -12,6 +12,15 @@ use super::sections::Config;
 
 const PREFIX: &str = "SIMBRIDGE__";
 
+/// Variables by which every program with OpenTelemetry is told where its traces go. They concern a program without traces no more
+/// than those of others, so it starts where a platform sets them for all.
+const OF_OPENTELEMETRY: [(&str, &str); 4] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "traces.headers"),
+    ("OTEL_SERVICE_NAME", "traces.service_name"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "traces.resource_attributes"),
+];
+
 /// Options of the command line that override everything else.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -110,6 +119,13 @@ impl Merged {
     fn add_environment(&mut self, env: &[(String, String)]) -> Result<(), ConfigError> {
         if let Some((name, url)) = env.iter().find(|(name, _)| name == "DATABASE_URL") {
             self.set("database.url", Value::String(url.clone()), Origin::Environment(name.clone()))?;
+        }
+        for (name, key) in OF_OPENTELEMETRY.into_iter().filter(|_| cfg!(feature = "opentelemetry")) {
+            // An empty one is none, says its specification.
+            let found = env.iter().find(|(found, value)| found == name && !value.is_empty());
+            if let Some((_, value)) = found {
+                self.set(key, Value::String(value.clone()), Origin::Environment(name.into()))?;
+            }
         }
         let ours = env.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?, value)));
         for (name, path, value) in ours {

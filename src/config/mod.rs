@@ -15,6 +15,7 @@ mod source_files;
 mod source_openvpn;
 mod source_panel;
 mod source_radius;
+mod traces;
 pub mod transport;
 
 pub use acl::AclConfig;
@@ -29,3 +30,4 @@ pub use source_openvpn::OpenVpnSourceConfig;
 pub use source_panel::PanelSourceConfig;
 pub(crate) use source_panel::header_name;
 pub use source_radius::{RadiusClientConfig, RadiusSourceConfig};
+pub use traces::TracesConfig;

@@ -14,6 +14,7 @@ use super::http::HttpConfig;
 use super::mapping::MappingConfig;
 use super::mqtt::MqttConfig;
 use super::source::SourceConfig;
+use super::traces::TracesConfig;
 
 /// The whole configuration. `config/simbridge.toml` shows every key with its default and reason.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,6 +36,7 @@ pub struct Config {
     pub http: HttpConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
+            traces: TracesConfig::default(),
         }
     }
 }
@@ -314,7 +317,7 @@ impl Config {
         if !(1..=100).contains(&self.reconcile.max_busy_percent) {
             return Some(("reconcile.max_busy_percent", "must be from 1 to 100".into()));
         }
-        if let Some(fault) = self.alerts.fault() {
+        if let Some(fault) = self.alerts.fault().or_else(|| self.traces.fault()) {
             return Some(fault);
         }
         if self.ingest.max_age_days > 3_660 {

@@ -8,10 +8,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::domain::{Iccid, ParkedRecord, Provenance, Rejection};
 use crate::payload::{self, Decoded, Envelope, PayloadLimits};
 use crate::store::{KeyOutcome, NewRecord};
+use crate::traces::Span;
 
 use super::metrics::IngestMetrics;
 use super::queue::{Acknowledge, Message, Queued, Receipt, RecordReceipt, RecordStatus};
 use super::round::{Place, Round};
+use super::traced::Tally;
 use super::under_way::Holding;
 
 /// A decoded message that is not acknowledged yet.
@@ -27,6 +29,7 @@ struct Pending {
 /// Decoded messages and what they carry.
 pub(super) struct Intake {
     _holding: Holding,
+    pub(super) span: Span,
     pending: Vec<Pending>,
     /// Good records, in the order of arrival.
     pub(super) arrived: Vec<(NewRecord, Place)>,
@@ -36,13 +39,13 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Without a message.
-    pub(super) fn under_way(holding: Holding) -> Self {
-        Self { _holding: holding, pending: Vec::new(), arrived: Vec::new(), parked: Vec::new() }
+    pub(super) fn under_way(holding: Holding, span: Span) -> Self {
+        Self { _holding: holding, span, pending: Vec::new(), arrived: Vec::new(), parked: Vec::new() }
     }
 
     /// Decodes one more message.
     pub(super) fn add(&mut self, queued: Queued, limits: &PayloadLimits, metrics: &IngestMetrics) {
-        let Queued { message, refused, _bytes } = queued;
+        let Queued { message, refused, origin: _, _bytes } = queued;
         let envelope = Envelope {
             tenant: message.sender.tenant,
             topic_iccid: message.topic_iccid.as_deref(),
@@ -119,15 +122,18 @@ impl Intake {
     }
 
     /// Counts and acknowledges every message; all of them are decided.
-    pub(super) fn acknowledge(self, metrics: &IngestMetrics) {
+    pub(super) fn acknowledge(self, metrics: &IngestMetrics) -> Tally {
+        let mut tally = Tally::default();
         for pending in self.pending {
             let records: Vec<RecordReceipt> = pending.receipts.into_iter().flatten().collect();
             for record in &records {
                 metrics.record_decided(&record.status);
+                tally.add(&record.status);
             }
             if let Some(acknowledge) = pending.acknowledge {
                 acknowledge(Receipt { batch_id: pending.batch_id, records });
             }
         }
+        tally
     }
 }

@@ -10,6 +10,7 @@ mod receipt;
 pub(crate) mod recent;
 pub mod round;
 pub mod topics;
+mod traced;
 mod under_way;
 mod writer;
 

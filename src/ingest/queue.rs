@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::domain::{Iccid, Rejection, TenantId};
+use crate::traces::Origin;
 
 use super::metrics::IngestMetrics;
 pub use super::receipt::{Receipt, RecordReceipt, RecordStatus, Via};
@@ -52,6 +53,8 @@ pub struct Queued {
     pub message: Message,
     /// Why the message is parked without being decoded.
     pub(crate) refused: Option<Rejection>,
+    /// The request that it came with.
+    pub(crate) origin: Origin,
     pub(crate) _bytes: OwnedSemaphorePermit,
 }
 
@@ -111,7 +114,7 @@ impl IngestQueue {
         let permit = self.bytes.clone().acquire_many_owned(weight).await.map_err(|_| QueueClosed)?;
         let slot = self.sender.reserve().await.map_err(|_| QueueClosed)?;
         self.metrics.message_received(message.sender.via);
-        slot.send(Queued { message, refused, _bytes: permit });
+        slot.send(Queued { message, refused, origin: Origin::here(), _bytes: permit });
         Ok(())
     }
 

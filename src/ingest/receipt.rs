@@ -18,6 +18,8 @@ pub enum Via {
 }
 
 impl Via {
+    pub(crate) const ALL: [Self; 5] = [Self::Mqtt, Self::Source, Self::Http, Self::File, Self::Replay];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",

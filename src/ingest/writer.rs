@@ -17,6 +17,7 @@ use crate::payload::PayloadLimits;
 use crate::store::{
     KeyOutcome, NewRecord, Remedy, Store, StoreError, WRITE_ID_BLOCK, WriteBatch, WriteOutcome,
 };
+use crate::traces::{self, Kind};
 
 use super::backoff::Backoff;
 use super::database::DatabaseState;
@@ -24,6 +25,7 @@ use super::intake::Intake;
 use super::metrics::IngestMetrics;
 use super::queue::Queued;
 use super::round::Round;
+use super::traced;
 
 /// Messages decoded before other tasks get a turn.
 const DECODE_SLICE: usize = 256;
@@ -70,7 +72,8 @@ impl Writer {
 
     async fn store_all(&mut self) {
         while let Some(intake) = self.take().await {
-            self.store(intake).await;
+            let span = intake.span.clone();
+            span.around(self.store(intake)).await;
         }
     }
 
@@ -90,13 +93,17 @@ impl Writer {
         };
         let now = self.shared.clock.now();
         let waited = taken.iter().filter_map(|queued| (now - queued.message.received_at).to_std().ok()).max();
-        let mut intake = Intake::under_way(self.shared.metrics.batch_begins(waited.unwrap_or_default()));
+        let span = traced::begin(self.shared.store.traces(), &taken, now);
+        let holding = self.shared.metrics.batch_begins(waited.unwrap_or_default());
+        let mut intake = Intake::under_way(holding, span.clone());
+        let decoding = span.within(|| traces::step("decode", Kind::Internal));
         for (n, queued) in taken.into_iter().enumerate() {
             if n % DECODE_SLICE == DECODE_SLICE - 1 {
                 tokio::task::yield_now().await;
             }
             intake.add(queued, &self.shared.payload, &self.shared.metrics);
         }
+        decoding.end();
         Some(intake)
     }
 
@@ -109,7 +116,9 @@ impl Writer {
             intake.decide(&round, &outcomes, &self.shared.metrics);
             arrived = std::mem::take(&mut round.later);
         }
-        intake.acknowledge(&self.shared.metrics);
+        let (span, acknowledging) = (intake.span.clone(), traces::step("acknowledge", Kind::Internal));
+        intake.acknowledge(&self.shared.metrics).tell(&span);
+        acknowledging.end();
     }
 
     /// Stores records and parked records; where PostgreSQL refuses a row, halves the batch until the row stands alone and
@@ -171,9 +180,15 @@ impl Writer {
         let mut backoff = Backoff::default();
         let mut earlier = Vec::new();
         let mut write_id = None;
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             let started = Instant::now();
-            match self.attempt(&mut write_id, &earlier, records, parked).await {
+            let span = traced::write(records.len(), parked.len(), attempts);
+            let result = span.around(self.attempt(&mut write_id, &earlier, records, parked)).await;
+            traced::written(&span, &result);
+            span.end();
+            match result {
                 Ok(outcome) => {
                     self.shared.database.works();
                     self.shared.metrics.batch_committed(records.len(), started.elapsed().as_secs_f64());

@@ -6,6 +6,7 @@ use tracing::{debug, info, warn};
 
 use crate::store::rollups::{Lock, RolledUp, ZoneMoved};
 use crate::store::{Store, StoreError};
+use crate::traces::{Kind, Span};
 
 use super::RollupOptions;
 use super::metrics::RollupMetrics;
@@ -80,7 +81,10 @@ pub async fn run(
     let mut run = Run { store, options, metrics, reason, until: Instant::now() + options.run_limit };
     let started = Instant::now();
     let mut summary = RunSummary::default();
-    while !stop.is_cancelled() && run.step(&mut summary).await? {}
+    let span = store.traces().begin("rollup", Kind::Internal);
+    let ended = span.around(run.steps(&mut summary, stop)).await;
+    tell(&span, reason, &summary, &ended);
+    ended?;
     if summary.chunks > 0 {
         let RunSummary { chunks, batches, records, days, moved_sims, .. } = summary;
         let ms = started.elapsed().as_millis() as u64;
@@ -102,7 +106,27 @@ struct Run<'a> {
     until: Instant,
 }
 
+fn tell(span: &Span, reason: Reason, summary: &RunSummary, ended: &Result<(), RunError>) {
+    span.note("simbridge.rollup.reason", reason.as_str());
+    span.note("simbridge.rollup.chunks", summary.chunks);
+    span.note("simbridge.rollup.batches", summary.batches);
+    span.note("simbridge.rollup.records", summary.records);
+    span.note("simbridge.rollup.days", summary.days);
+    span.note("simbridge.rollup.moved_sims", summary.moved_sims);
+    span.note("simbridge.rollup.elsewhere", summary.elsewhere);
+    match ended {
+        Ok(()) => {}
+        Err(RunError::Chunk(error)) => error.tell(span),
+        Err(RunError::Limit(_)) => span.fail("timeout"),
+    }
+}
+
 impl Run<'_> {
+    async fn steps(&mut self, summary: &mut RunSummary, stop: &CancellationToken) -> Result<(), RunError> {
+        while !stop.is_cancelled() && self.step(summary).await? {}
+        Ok(())
+    }
+
     /// One chunk of records and one of a change of zone. Returns whether there may be more.
     async fn step(&mut self, summary: &mut RunSummary) -> Result<bool, RunError> {
         let Some((done, moved)) = self.attempts().await? else {

@@ -2,6 +2,8 @@ use deadpool_postgres::{HookError, PoolError};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::traces::Span;
+
 /// What went wrong with the database.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -93,6 +95,26 @@ impl StoreError {
         let refused =
             error.as_db_error().filter(|db| matches!(db.code().code(), "55000" | "55006" | "22023"));
         refused.map(|db| db.message().to_owned())
+    }
+
+    /// Notes the failure of what the span is of: a code or a word, because messages of PostgreSQL quote what they refuse.
+    pub(crate) fn tell(&self, span: &Span) {
+        if !span.is_recorded() {
+            return;
+        }
+        if let Some(code) = self.code() {
+            span.note("db.response.status_code", code.to_owned());
+        }
+        let word = match self {
+            Self::Pool(_) => "no_connection",
+            Self::Postgres(_) => "connection_lost",
+            Self::Timeout(_) => "timeout",
+            Self::CommitUnconfirmed(_) => "commit_unconfirmed",
+            Self::CyclesMissing(_) => "cycles_missing",
+            Self::TotalsIncomplete { .. } => "totals_incomplete",
+            Self::Config(_) => "configuration",
+        };
+        span.fail(self.code().unwrap_or(word).to_owned());
     }
 
     /// The five characters of PostgreSQL's error code, when the server sent one.

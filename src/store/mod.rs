@@ -63,6 +63,8 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, Transaction};
 
+use crate::traces::{self, Kind, Traces};
+
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use connections::Lease;
 use directory::SimDirectory;
@@ -113,6 +115,7 @@ pub struct Store {
     tls: MakeRustlsConnect,
     directory: Arc<SimDirectory>,
     warned_settings: Arc<settings::WarnedSettings>,
+    traces: Traces,
 }
 
 /// Statements that stand alone may take so many times [`StoreOptions::statement_timeout`]. By default that is two minutes: far longer
@@ -141,6 +144,7 @@ impl Store {
             tls,
             directory: Arc::default(),
             warned_settings: Arc::default(),
+            traces: Traces::default(),
         })
     }
 
@@ -155,6 +159,16 @@ impl Store {
     #[must_use]
     pub fn of_standby(self) -> Self {
         Self { lone_limit: Some(self.timeout), ..self }
+    }
+
+    /// What is done with this store is recorded. Whoever works has a store, so nobody needs to be handed anything else for it.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// One round trip.
@@ -187,7 +201,7 @@ impl Store {
         limit: Duration,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut client = self.pool.get().await?;
+        let mut client = self.connection().await?;
         if limit > self.timeout {
             match tokio::time::timeout(self.timeout, PING.rows(&client, self.mode, &[])).await {
                 Ok(answer) => drop(answer?),
@@ -211,6 +225,13 @@ impl Store {
     }
 
     async fn client(&self) -> Result<Lease, StoreError> {
-        Ok(Lease::new(self.pool.get().await?, self.lone_limit, self.tls.clone()))
+        Ok(Lease::new(self.connection().await?, self.lone_limit, self.tls.clone()))
+    }
+
+    async fn connection(&self) -> Result<Object, StoreError> {
+        let waiting = traces::step("connection", Kind::Internal);
+        let connection = waiting.around(self.pool.get()).await.map_err(StoreError::from);
+        statement::tell(&waiting, &connection);
+        connection
     }
 }

@@ -4,12 +4,15 @@ use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::traces::{self, Kind, Span};
+
 use super::StoreError;
 use super::connections::Lease;
 
 /// A statement of `store/sql/` and the types of its parameters.
 #[derive(Debug)]
 pub(super) struct Statement {
+    pub(super) name: &'static str,
     pub(super) sql: &'static str,
     pub(super) types: &'static [Type],
 }
@@ -18,6 +21,7 @@ pub(super) struct Statement {
 macro_rules! statement {
     ($name:literal $(, $kind:ident)* $(,)?) => {
         $crate::store::statement::Statement {
+            name: $name,
             sql: include_str!(concat!("sql/", $name, ".sql")),
             types: &[$(tokio_postgres::types::Type::$kind),*],
         }
@@ -84,8 +88,14 @@ impl Statement {
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
         let session = session.into();
+        let span = self.span();
         // In a box, because many callers hold several of them.
-        session.answer(Box::pin(self.query(session, mode, params))).await
+        let rows = session.answer(Box::pin(self.query(session, mode, params))).await;
+        if let Ok(rows) = &rows {
+            span.note("db.response.returned_rows", rows.len());
+        }
+        tell(&span, &rows);
+        rows
     }
 
     async fn query(
@@ -115,7 +125,13 @@ impl Statement {
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
         let session = session.into();
-        session.answer(Box::pin(self.change(session, mode, params))).await
+        let span = self.span();
+        let changed = session.answer(Box::pin(self.change(session, mode, params))).await;
+        if let Ok(changed) = &changed {
+            span.note("simbridge.rows.changed", *changed);
+        }
+        tell(&span, &changed);
+        changed
     }
 
     async fn change(
@@ -137,8 +153,23 @@ impl Statement {
         })
     }
 
+    /// Its name says what is asked. The text is in the sources; parameters are nobody's business.
+    fn span(&self) -> Span {
+        let span = traces::step(self.name, Kind::Client);
+        span.note("db.system.name", "postgresql");
+        span.note("db.query.summary", self.name);
+        span
+    }
+
     fn typed<'p>(&self, params: Params<'p>) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
         debug_assert_eq!(params.len(), self.types.len(), "{}", self.sql);
         params.iter().copied().zip(self.types.iter().cloned()).collect()
+    }
+}
+
+/// Notes how it ended: of a failure the code alone, because messages of PostgreSQL quote what they refuse.
+pub(super) fn tell<T>(span: &Span, result: &Result<T, StoreError>) {
+    if let Err(error) = result {
+        error.tell(span);
     }
 }

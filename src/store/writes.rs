@@ -8,6 +8,7 @@ use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::types::ToSql;
 
 use crate::domain::{Amounts, Rejection, Usage};
+use crate::traces::{self, Kind};
 
 use super::batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use super::directory::{Placement, SimDirectory};
@@ -102,7 +103,7 @@ impl Store {
         let Write { tx, keys, .. } = write;
         match result {
             Ok(Step::Commit { processed_at }) => {
-                tx.commit().await.map_err(StoreError::CommitUnconfirmed)?;
+                commit(tx).await?;
                 Ok(Attempt::Committed(WriteOutcome { processed_at, keys }))
             }
             Ok(Step::NothingToCommit { processed_at }) => {
@@ -124,6 +125,15 @@ impl Store {
             }
         }
     }
+}
+
+/// Where a batch waits for the disk, and for a standby that is waited for.
+async fn commit(tx: Transaction<'_>) -> Result<(), StoreError> {
+    let span = traces::step("COMMIT", Kind::Client);
+    span.note("db.system.name", "postgresql");
+    let committed = tx.commit().await.map_err(StoreError::CommitUnconfirmed);
+    statement::tell(&span, &committed);
+    committed
 }
 
 enum Step {

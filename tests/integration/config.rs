@@ -7,6 +7,9 @@ use simbridge::config::{
     RadiusClientConfig, RadiusSourceConfig, load,
 };
 
+#[cfg(not(feature = "opentelemetry"))]
+use crate::harness::bridge::simbridge;
+
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/simbridge.toml")
 }
@@ -102,4 +105,19 @@ fn all_explained(text: &str) {
         let is_key = pair[1].starts_with(|c: char| c.is_ascii_lowercase());
         assert!(!is_key || pair[0].starts_with("# "), "no comment stands before `{}`", pair[1]);
     }
+}
+
+/// Catches traces that are wanted and silently not made, and a program that does not start where a platform sets what others need.
+#[cfg(not(feature = "opentelemetry"))]
+#[tokio::test]
+async fn a_program_without_traces_refuses_an_endpoint_of_its_own_and_no_variable_of_all() {
+    let mut command = simbridge();
+    command.arg("check").env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    let output = command.output().await.expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    command.env("SIMBRIDGE__TRACES__ENDPOINT", "http://127.0.0.1:4318");
+    let output = command.output().await.expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("traces.endpoint") && said.contains("--features opentelemetry"), "{said}");
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::domain::Clock;
-use crate::store::{Store, StoreError};
-
 use crate::metrics::Metrics;
+use crate::store::{Store, StoreError};
+use crate::traces::Kind;
 
 pub(super) use observing::DataDirectory;
 
@@ -44,23 +44,18 @@ pub(super) async fn run(
             _ = ticks.tick() => {}
         }
         let now = clock.now();
-        match store.roll_cycles(now).await {
-            Ok(0) => {}
-            Ok(sims) => info!(sims, "billing cycles ended and new ones began"),
-            Err(error) => failed("roll cycles", &error),
+        let sims = duty(&store, "roll cycles", store.roll_cycles(now)).await;
+        if let Some(sims) = sims.filter(|sims| *sims > 0) {
+            info!(sims, "billing cycles ended and new ones began");
         }
         if partitions_due <= Instant::now() {
-            match partitions(&store, clock, max_age_days).await {
-                Ok(()) => partitions_due = Instant::now() + HOURLY,
-                Err(error) => failed("make partitions", &error),
-            }
+            let made = duty(&store, "make partitions", partitions(&store, clock, max_age_days)).await;
+            partitions_due = made.map_or(partitions_due, |()| Instant::now() + HOURLY);
         }
         observing::look(&store, clock, &directory, &metrics).await;
         if invoices_due <= Instant::now() {
-            match invoices(&store, clock).await {
-                Ok(()) => invoices_due = Instant::now() + HOURLY,
-                Err(error) => failed("make invoices", &error),
-            }
+            let made = duty(&store, "make invoices", invoices(&store, clock)).await;
+            invoices_due = made.map_or(invoices_due, |()| Instant::now() + HOURLY);
         }
         let work = retention::Retention { store: &store, clock, max_age_days, metrics: &metrics.retention };
         retention.round(&work, &stop).await;
@@ -88,7 +83,20 @@ async fn invoices(store: &Store, clock: Clock) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// An outage is told by the writers already; here it only delays what is due.
-fn failed(what: &str, error: &StoreError) {
-    warn!(what, %error, "maintenance will try again");
+/// Does what is due, as a trace of its own. An outage is told by the writers already; here it only delays.
+async fn duty<T>(
+    store: &Store,
+    what: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Option<T> {
+    let span = store.traces().begin(what, Kind::Internal);
+    span.note("simbridge.duty", what);
+    match span.around(work).await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            error.tell(&span);
+            warn!(what, %error, "maintenance will try again");
+            None
+        }
+    }
 }

@@ -15,11 +15,9 @@ const PARKED_AT_MOST: i64 = 1_000_000;
 /// Where the private PostgreSQL keeps its data, when there is one.
 pub(in crate::app) type DataDirectory = Option<PathBuf>;
 
-/// An outage is told by the writers already; what could not be looked at stays as it was.
+/// What could not be looked at stays as it was.
 pub(super) async fn look(store: &Store, clock: Clock, directory: &DataDirectory, metrics: &Metrics) {
-    if let Err(error) = ask(store, clock, metrics).await {
-        super::failed("look at partitions and parked records", &error);
-    }
+    super::duty(store, "look at partitions and parked records", ask(store, clock, metrics)).await;
     if let Some(directory) = directory {
         look_at_disk(directory.clone(), metrics).await;
     }

@@ -12,7 +12,7 @@ use crate::metrics::RetentionMetrics;
 use crate::store::retention::{FloorAdvance, RETENTION_CHUNK};
 use crate::store::{Store, StoreError};
 
-use super::{HOURLY, failed};
+use super::{HOURLY, duty};
 
 /// After somebody was in the way of the floor. Each attempt may hold up writers for some seconds.
 const FLOOR_BUSY: Duration = Duration::from_secs(300);
@@ -52,29 +52,26 @@ impl Schedule {
 
     /// Does what is due. Whatever fails is told and due again in the next round.
     pub(super) async fn round(&mut self, work: &Retention<'_>, stop: &CancellationToken) {
-        if self.floor <= Instant::now() {
-            match work.floor().await {
-                Ok(again) => self.floor = Instant::now() + again,
-                Err(error) => failed("give up old records", &error),
-            }
+        if self.floor <= Instant::now()
+            && let Some(again) = duty(work.store, "give up old records", work.floor()).await
+        {
+            self.floor = Instant::now() + again;
         }
-        if self.keys <= Instant::now() {
-            match work.chunks(Kind::Keys, stop).await {
-                Ok(again) => self.keys = Instant::now() + again,
-                Err(error) => failed("forget old keys", &error),
-            }
+        if self.keys <= Instant::now()
+            && let Some(again) = duty(work.store, "forget old keys", work.chunks(Kind::Keys, stop)).await
+        {
+            self.keys = Instant::now() + again;
         }
-        if self.quarantine <= Instant::now() {
-            match work.chunks(Kind::Quarantine, stop).await {
-                Ok(again) => self.quarantine = Instant::now() + again,
-                Err(error) => failed("delete old entries of the quarantine", &error),
-            }
+        let (entries, sessions) = (work.chunks(Kind::Quarantine, stop), work.chunks(Kind::Sessions, stop));
+        if self.quarantine <= Instant::now()
+            && let Some(again) = duty(work.store, "delete old entries of the quarantine", entries).await
+        {
+            self.quarantine = Instant::now() + again;
         }
-        if self.sessions <= Instant::now() {
-            match work.chunks(Kind::Sessions, stop).await {
-                Ok(again) => self.sessions = Instant::now() + again,
-                Err(error) => failed("delete expired sessions of the dashboard", &error),
-            }
+        if self.sessions <= Instant::now()
+            && let Some(again) = duty(work.store, "delete expired sessions of the dashboard", sessions).await
+        {
+            self.sessions = Instant::now() + again;
         }
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod bridge;
 pub(crate) mod browser;
 pub(crate) mod canary;
 pub(crate) mod certificates;
+#[cfg(feature = "opentelemetry")]
+pub(crate) mod collector;
 pub(crate) mod customer;
 pub(crate) mod database;
 pub(crate) mod durable;

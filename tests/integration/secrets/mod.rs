@@ -245,7 +245,7 @@ async fn no_secret_comes_out_of_the_running_program() {
     let log = bridge.log();
     assert_eq!(bridge.terminate().await, Some(0));
     assert!(log.iter().any(|line| line.contains("\"TRACE\"")), "it is as noisy as it can be");
-    scene.saw_nothing("the log", &log.join("\n"));
+    scene.saw_nothing_told(&log);
 }
 
 /// Catches a token of a panel in what its command says or logs, whatever the panel answers.

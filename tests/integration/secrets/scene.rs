@@ -7,15 +7,17 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use simbridge::store::roles::{LoginCreated, RoleKind};
+use simbridge::store::sims::SimRow;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::alerts::limited;
 use crate::harness::PATIENCE;
 use crate::harness::bridge::{BridgeOptions, simbridge};
 use crate::harness::canary::Canaries;
 use crate::harness::certificates::Certificates;
-use crate::harness::database::TestDatabase;
+#[cfg(feature = "opentelemetry")]
+use crate::harness::collector::Collector;
+use crate::harness::database::{TestDatabase, sim};
 use crate::harness::mosquitto::Mosquitto;
 use crate::harness::panel::PanelServer;
 use crate::harness::server::TestServer;
@@ -36,13 +38,16 @@ pub(super) struct Scene {
     pub(super) radius_secret: String,
     /// One takes every login, the other none.
     pub(super) brokers: [Mosquitto; 2],
+    /// It sees everything that is recorded.
+    #[cfg(feature = "opentelemetry")]
+    pub(super) collector: Collector,
 }
 
 impl Scene {
     pub(super) async fn set() -> Self {
         let mut canaries = Canaries::default();
         let database = TestDatabase::new().await;
-        database.import(&[limited(ICCID, 1_000)]).await;
+        database.import(&[SimRow { data_limit_bytes: Some(1_000), ..sim(ICCID) }]).await;
         let password = canaries.make("the database's password");
         let login = format!("secrets_{}", database.name);
         let made = database.owner().create_login(&login, &password, RoleKind::Serve, &[]).await;
@@ -66,8 +71,18 @@ impl Scene {
         let nobody = "allow_anonymous false\n";
         let brokers = [Mosquitto::start_with(&web).await, Mosquitto::start_with(nobody).await];
         let radius_secret = canaries.make("the secret of RADIUS");
-        let scene =
-            Self { canaries, directory, database, database_url, certificates, panel, radius_secret, brokers };
+        let scene = Self {
+            canaries,
+            directory,
+            database,
+            database_url,
+            certificates,
+            panel,
+            radius_secret,
+            brokers,
+            #[cfg(feature = "opentelemetry")]
+            collector: Collector::start().await,
+        };
         scene.write_sources(port)
     }
 
@@ -126,6 +141,8 @@ impl Scene {
         (options.anonymous, options.log) = (false, NOISY.into());
         options.env.push(("SIMBRIDGE_CONFIG".into(), self.configuration().display().to_string()));
         self.certificates.configure(&mut options);
+        #[cfg(feature = "opentelemetry")]
+        options.set("traces.endpoint", self.collector.url());
         options
             .set("mqtt.websocket.listen", "127.0.0.1:0")
             .set("mqtt.tls.client_certificate", "optional")
@@ -148,6 +165,13 @@ impl Scene {
         let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends");
         let output = output.expect("it ends");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// Nothing in what the program tells of itself.
+    pub(super) fn saw_nothing_told(&self, log: &[String]) {
+        self.saw_nothing("the log", &log.join("\n"));
+        #[cfg(feature = "opentelemetry")]
+        self.saw_nothing("a span", &self.collector.text());
     }
 
     pub(super) fn saw_nothing(&self, place: &str, text: &str) {
