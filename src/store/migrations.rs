@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 34] = [
+static MIGRATIONS: [Migration; 35] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -59,6 +59,7 @@ static MIGRATIONS: [Migration; 34] = [
     migration!(32, "archives"),
     migration!(33, "readers_of_all_tenants"),
     migration!(34, "shorter_returns_of_months"),
+    migration!(35, "steady_alerts"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

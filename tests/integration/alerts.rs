@@ -260,3 +260,29 @@ async fn thresholds_of_a_sim_count_before_those_of_its_plan_and_these_before_the
     assert_eq!(api.get_as(&reader, tenant).await.status, 403);
     api.close().await;
 }
+
+/// Catches a plan that begins with all current cycles, because the planner was told that none of them has used anything: it compared
+/// each with each SIM. What it is told is as of a moment in which a month had just begun.
+#[tokio::test]
+async fn a_look_reads_one_cycle_for_each_sim_whatever_the_planner_was_told() {
+    const SIMS: i64 = 500;
+    let database = TestDatabase::new().await;
+    let sims: Vec<_> = (0..SIMS).map(|n| sim(&format!("8941000000000{n:06}"))).collect();
+    database.import_at(BEGIN, &sims).await;
+    let (mut owner, connection) =
+        database.another_config().connect(tokio_postgres::NoTls).await.expect("the owner");
+    tokio::spawn(connection);
+    owner.batch_execute("ANALYZE").await.expect("it may");
+    let look = owner.transaction().await.expect("BEGIN");
+    look.batch_execute("UPDATE usage_cycles SET total_bytes = 1").await.expect("it may");
+    let scans = async |index: &str| -> i64 {
+        let sql = "SELECT pg_stat_get_xact_numscans($1::text::regclass)";
+        look.query_one(sql, &[&index]).await.expect("a number").get(0)
+    };
+    let before = scans("usage_cycles_one_current").await;
+    let sql = "SELECT sims FROM raise_alerts('', 1000, $1, 3)";
+    let looked = async || -> Option<i32> { look.query_one(sql, &[&time(NOW)]).await.expect("a look").get(0) };
+    assert_eq!(i64::from(eventually("the lock", looked).await), SIMS);
+    assert_eq!(scans("usage_cycles_one_current").await - before, SIMS);
+    assert_eq!(scans("usage_cycles_due").await, 0);
+}
