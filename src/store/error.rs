@@ -81,6 +81,19 @@ impl StoreError {
         })
     }
 
+    /// A key that was to be new is taken (23505 of `record_keys`).
+    pub(super) fn key_taken(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        error.as_db_error().is_some_and(|db| {
+            db.code() == &SqlState::UNIQUE_VIOLATION && db.constraint() == Some("record_keys_pk")
+        })
+    }
+
+    /// The server cannot do what was asked, ever (0A000).
+    pub(super) fn not_supported(&self) -> bool {
+        self.sql_state() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+    }
+
     /// What the server said when something is busy that cannot be waited for (55006).
     pub(super) fn object_in_use(&self) -> Option<String> {
         let Self::Postgres(error) = self else { return None };

@@ -14,6 +14,7 @@ mod consumption_breakdown;
 mod consumption_invoices;
 mod consumption_parts;
 mod consumption_trend;
+mod copying;
 mod corrections;
 mod counters;
 pub mod credentials;
@@ -37,6 +38,7 @@ mod pooler;
 pub mod pools;
 pub mod quarantine;
 pub mod reconcile;
+mod records;
 pub mod retained;
 pub mod retention;
 pub mod roles;
@@ -67,6 +69,7 @@ use crate::traces::{self, Kind, Traces};
 
 pub use batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
 use connections::Lease;
+use copying::Copying;
 use directory::SimDirectory;
 pub use error::{Remedy, StoreError};
 pub use migrations::{Migrated, MigrationError};
@@ -114,6 +117,7 @@ pub struct Store {
     /// To cancel a statement takes a connection of its own.
     tls: MakeRustlsConnect,
     directory: Arc<SimDirectory>,
+    copying: Arc<Copying>,
     warned_settings: Arc<settings::WarnedSettings>,
     traces: Traces,
 }
@@ -143,6 +147,7 @@ impl Store {
             lone_limit: None,
             tls,
             directory: Arc::default(),
+            copying: Arc::default(),
             warned_settings: Arc::default(),
             traces: Traces::default(),
         })

@@ -11,8 +11,10 @@ use crate::domain::{Amounts, Rejection, Usage};
 use crate::traces::{self, Kind};
 
 use super::batch::{KeyOutcome, NewRecord, WriteBatch, WriteOutcome};
-use super::directory::{Placement, SimDirectory};
+use super::copying::{self, Claims, Copying};
+use super::directory::SimDirectory;
 use super::keys::{self, HeldKey, KeyColumns, RELEASE_KEYS, RawFloor};
+use super::records::RecordRows;
 use super::totals::Totals;
 use super::{Statement, StatementMode, Store, StoreError, corrections, counters, quarantine, statement};
 
@@ -20,14 +22,6 @@ pub(super) static INVENTORY_SHARED: Statement = statement!("inventory_shared");
 static CLAIM_KEYS: Statement =
     statement!("claim_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, BYTEA_ARRAY, TIMESTAMPTZ_ARRAY, INT8);
 static FIND_KEYS: Statement = statement!("find_keys", INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY);
-#[rustfmt::skip]
-static INSERT_RECORDS: Statement = statement!(
-    "insert_records",
-    INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ_ARRAY,
-    INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY,
-    TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
-    INT4_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY, TEXT_ARRAY, INT8,
-);
 #[rustfmt::skip]
 static ADD_TOTALS: Statement = statement!(
     "add_totals",
@@ -40,8 +34,8 @@ static NEXT_WRITE_IDS: Statement = statement!("next_write_ids");
 /// Ids of one block of the sequence `write_ids`; its increment.
 pub(crate) const WRITE_ID_BLOCK: i64 = 256;
 
-/// After so many rounds something else than missing cycles is wrong.
-const CYCLE_ROUNDS: u32 = 3;
+/// After so many rounds something else than missing cycles, a missing partition or taken keys is wrong.
+const ROUNDS: u32 = 5;
 
 /// How one attempt ended.
 enum Attempt {
@@ -50,6 +44,8 @@ enum Attempt {
     CyclesMissing,
     /// Rolled back: a key was forgotten while it was asked for (retention).
     KeyGone,
+    /// Rolled back: not all keys are new.
+    KeyTaken,
 }
 
 impl Store {
@@ -71,30 +67,43 @@ impl Store {
     /// [`StoreError`]; its remedy says whether to write again or to look for a culprit. Nothing was stored, unless the
     /// error is ambiguous: then the next attempt needs a new id and this one in [`WriteBatch::earlier`].
     pub async fn write(&self, batch: WriteBatch<'_>, now: DateTime<Utc>) -> Result<WriteOutcome, StoreError> {
-        for _ in 0..CYCLE_ROUNDS {
-            match self.in_time(async |client| self.attempt(client, batch).await).await {
+        let mut claims = self.copying.claims(self.mode, batch.records.len(), batch.earlier);
+        for _ in 0..ROUNDS {
+            match self.in_time(async |client| self.attempt(client, batch, claims).await).await {
                 Ok(Attempt::Committed(outcome)) => return Ok(outcome),
                 Ok(Attempt::CyclesMissing) => {
                     self.directory.forget(batch.records);
                     self.ensure_cycles(batch.records.iter().map(|new| &new.record), now).await?;
                 }
                 Ok(Attempt::KeyGone) => {}
+                Ok(Attempt::KeyTaken) => {
+                    self.copying.met_a_taken_key();
+                    claims = Claims::OneByOne;
+                }
+                Err(error) if error.not_supported() && self.copying.must_not_copy_records() => {}
                 Err(error) if error.lacks_partition() => {
                     self.ensure_partitions_for(batch.records.iter().map(|new| &new.record)).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::CyclesMissing(CYCLE_ROUNDS))
+        Err(StoreError::CyclesMissing(ROUNDS))
     }
 
-    async fn attempt(&self, client: &mut Object, batch: WriteBatch<'_>) -> Result<Attempt, StoreError> {
+    async fn attempt(
+        &self,
+        client: &mut Object,
+        batch: WriteBatch<'_>,
+        claims: Claims,
+    ) -> Result<Attempt, StoreError> {
         let tx = client.transaction().await?;
         let mut write = Write {
             tx,
             mode: self.mode,
             directory: &self.directory,
+            copying: &self.copying,
             batch,
+            claims,
             keys: Vec::new(),
             inventory: 0,
             floor: RawFloor::default(),
@@ -117,6 +126,10 @@ impl Store {
             Ok(Step::AskAgain) => {
                 tx.rollback().await?;
                 Ok(Attempt::KeyGone)
+            }
+            Err(error) if claims == Claims::Together && error.key_taken() => {
+                tx.rollback().await?;
+                Ok(Attempt::KeyTaken)
             }
             Err(error) => {
                 // The transaction is aborted or its connection is gone; this only tidies up the former.
@@ -162,7 +175,9 @@ struct Write<'a> {
     tx: Transaction<'a>,
     mode: StatementMode,
     directory: &'a SimDirectory,
+    copying: &'a Copying,
     batch: WriteBatch<'a>,
+    claims: Claims,
     /// Version of the inventory that this transaction sees.
     inventory: i64,
     /// Below it no record is stored; it does not move while this transaction runs.
@@ -225,10 +240,12 @@ impl Write<'_> {
         // Alone and first: what the next statements see must be younger than the lock. (Futures that are joined may be sent
         // in any order, above all while their statements are being prepared.)
         INVENTORY_SHARED.rows(&self.tx, self.mode, &[]).await?;
-        let (inventory, claimed) = tokio::join!(
-            INVENTORY_VERSION.rows(&self.tx, self.mode, &[]),
-            CLAIM_KEYS.execute(&self.tx, self.mode, &params),
-        );
+        let (inventory, claimed) = tokio::join!(INVENTORY_VERSION.rows(&self.tx, self.mode, &[]), async {
+            match self.claims {
+                Claims::Together => copying::claim(&self.tx, records, self.batch.write_id).await,
+                Claims::OneByOne => CLAIM_KEYS.execute(&self.tx, self.mode, &params).await,
+            }
+        },);
         // In this order: a refused key aborts the other statement too, and is what has to be told.
         let (claimed, inventory) = (claimed?, inventory?);
         self.inventory = inventory[0].get("version");
@@ -292,8 +309,14 @@ impl Write<'_> {
         let Ok(placements) = placed else { return Ok(None) };
         let amounts = self.amounts().await?;
         let totals = Totals::of(&records, &placements, &amounts);
+        let rows = RecordRows {
+            records: &records,
+            placements: &placements,
+            amounts: &amounts,
+            write_id: self.batch.write_id,
+        };
         let results = tokio::join!(
-            self.insert_records(&records, &placements, &amounts),
+            rows.store(&self.tx, self.mode, self.copying),
             self.add_totals(&totals),
             self.mark(&records),
         );
@@ -308,38 +331,6 @@ impl Write<'_> {
                 Err(errors.min_by_key(StoreError::is_consequence).expect("at least one of them failed"))
             }
         }
-    }
-
-    async fn insert_records(
-        &self,
-        records: &[&NewRecord],
-        placements: &[Placement],
-        amounts: &[Amounts],
-    ) -> Result<u64, StoreError> {
-        let columns = KeyColumns::of(records.iter().copied());
-        let starts: Vec<_> = records.iter().map(|new| new.record.period_start).collect();
-        let ends: Vec<_> = records.iter().map(|new| new.record.period_end).collect();
-        let up: Vec<_> = amounts.iter().map(|a| a.upload_bytes).collect();
-        let down: Vec<_> = amounts.iter().map(|a| a.download_bytes).collect();
-        let total: Vec<_> = amounts.iter().map(|a| a.total_bytes).collect();
-        let sms: Vec<_> = amounts.iter().map(|a| a.sms_count).collect();
-        let voice: Vec<_> = amounts.iter().map(|a| a.voice_seconds).collect();
-        let mccmnc: Vec<_> = records.iter().map(|new| new.record.mccmnc.as_deref()).collect();
-        let source: Vec<_> = records.iter().map(|new| new.record.source.as_deref()).collect();
-        let batch_id: Vec<_> = records.iter().map(|new| new.record.batch_id.as_deref()).collect();
-        let corrects: Vec<_> = records.iter().map(|new| new.record.corrects.as_deref()).collect();
-        let tenants: Vec<_> = placements.iter().map(|p| p.tenant.0).collect();
-        let owned = || placements.iter().map(|p| p.owned.as_ref());
-        let sim_ids: Vec<_> = owned().map(|o| o.map(|o| &*o.sim_id)).collect();
-        let carriers: Vec<_> = owned().map(|o| o.and_then(|o| o.carrier_id)).collect();
-        let plans: Vec<_> = owned().map(|o| o.and_then(|o| o.rate_plan_id)).collect();
-        let cycle_ids: Vec<_> = owned().map(|o| o.map(|o| &*o.cycle_id)).collect();
-        #[rustfmt::skip]
-        let params: [&(dyn ToSql + Sync); 20] = [
-            &columns.tenants, &columns.iccids, &columns.record_ids, &starts, &ends, &up, &down, &total, &sms, &voice,
-            &mccmnc, &source, &batch_id, &corrects, &tenants, &sim_ids, &carriers, &plans, &cycle_ids, &self.batch.write_id,
-        ];
-        INSERT_RECORDS.execute(&self.tx, self.mode, &params).await
     }
 
     async fn add_totals(&self, totals: &Totals<'_>) -> Result<(), StoreError> {

@@ -69,6 +69,7 @@ mod import;
 mod interrupted_import;
 mod invoices;
 mod isolation;
+mod large_batches;
 mod layering;
 mod logging_docs;
 mod maintenance;

@@ -1,4 +1,4 @@
--- store::writes: stores claimed records; owner, carrier, plan and cycle are those in force at period_start
+-- store::records: stores claimed records; owner, carrier, plan and cycle are those in force at period_start
 INSERT INTO usage_records (
     key_tenant_id, iccid, record_id, period_start, period_end, data_upload_bytes, data_download_bytes, total_bytes,
     sms_count, voice_seconds, mccmnc, source, batch_id, corrects, tenant_id, sim_id, carrier_id, rate_plan_id, cycle_id,
