@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 35] = [
+static MIGRATIONS: [Migration; 36] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -60,6 +60,7 @@ static MIGRATIONS: [Migration; 35] = [
     migration!(33, "readers_of_all_tenants"),
     migration!(34, "shorter_returns_of_months"),
     migration!(35, "steady_alerts"),
+    migration!(36, "room_for_totals"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -212,3 +212,29 @@ async fn a_transaction_that_extends_a_chain_waits_for_another_that_does() {
     assert_eq!(waiting.await.expect("it ends").expect("no error"), 0);
     database.assert_reconciled().await;
 }
+
+/// Catches totals that leave their pages and go into every index anew, because what they were before may not be tidied up while a
+/// rollup or a backup is under way.
+#[tokio::test]
+async fn totals_change_in_place_although_a_long_transaction_keeps_what_they_were() {
+    const SIMS: i64 = 500;
+    let database = TestDatabase::new().await;
+    let sims: Vec<_> = (0..SIMS).map(|n| sim(&format!("8941000000000{n:06}"))).collect();
+    database.import_at(NOW, &sims).await;
+    let (long, mut owner) =
+        (connect(&database.another_config()).await, connect(&database.another_config()).await);
+    let fill =
+        "INSERT INTO sim_allowances (tenant_id, iccid, rate_plan_id, cycle_id, total_bytes, correction_count)
+                SELECT 1, iccid, 1, cycle_id, 1, 0 FROM usage_cycles";
+    owner.batch_execute(fill).await.expect("it may");
+    long.batch_execute("BEGIN; SELECT txid_current()").await.expect("it may");
+    for table in ["usage_cycles", "sim_allowances"] {
+        let change = owner.transaction().await.expect("BEGIN");
+        let update = format!("UPDATE {table} SET total_bytes = total_bytes + 1000");
+        assert_eq!(change.execute(&update, &[]).await.expect("it may") as i64, SIMS);
+        let in_place = format!("SELECT pg_stat_get_xact_tuples_hot_updated('{table}'::regclass)");
+        let in_place: i64 = change.query_one(&in_place, &[]).await.expect("a number").get(0);
+        assert_eq!(in_place, SIMS, "{table}");
+        change.commit().await.expect("COMMIT");
+    }
+}
