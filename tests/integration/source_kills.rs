@@ -25,8 +25,6 @@ pub(crate) fn seeded() -> rand::rngs::StdRng {
 pub(crate) fn instance(database: &TestDatabase, broker: &Mosquitto, slot: u32, share: &str) -> BridgeOptions {
     let mut options = subscribed_to(&database.url(), &broker.url(), &format!("share_group = \"{share}\""));
     options.env.push(("SIMBRIDGE__SOURCE__SLOT".into(), slot.to_string()));
-    // A broker that is restarted every few seconds would be given half a minute of rest by default.
-    options.env.push(("SIMBRIDGE__SOURCE__RECONNECT_LONGEST_MS".into(), "1000".into()));
     options
 }
 
