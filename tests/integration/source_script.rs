@@ -213,3 +213,29 @@ async fn acknowledgements_leave_in_the_order_of_the_messages() {
     assert_eq!(database.number("SELECT count(*) FROM usage_records").await, 500);
     bridge.kill().await;
 }
+
+/// Catches a source that stops for good when as many messages wait for their acknowledgement as there are packet ids, because it
+/// stops reading and with it writing. mosquitto 2.0.11 with `max_inflight_messages 0` sends like this broker: without waiting, and with
+/// packet ids that are given out again. What no topic of the source names needs no COMMIT.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_waits_for_no_acknowledgement_gets_them_all() {
+    const MESSAGES: usize = 250_000;
+    let database = TestDatabase::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let bridge = start(&database, &listener).await;
+    let (mut read, mut write) = Peer::subscribed(&listener, false, 1).await.0.into_split();
+    let id = |n: usize| ((n % 65_535) as u16 + 1).to_be_bytes();
+    let all: Vec<u8> = (0..MESSAGES).flat_map(|n| [0x32, 6, 0, 1, b'x', id(n)[0], id(n)[1], b'!']).collect();
+    let sending = tokio::spawn(async move {
+        write.write_all(&all).await.expect("it reads");
+        write
+    });
+    let mut packet = [0; 4];
+    for n in 0..MESSAGES {
+        let answer = tokio::time::timeout(PATIENCE, read.read_exact(&mut packet)).await;
+        answer.unwrap_or_else(|_| panic!("{n} acknowledgements")).expect("a packet");
+        assert_eq!(packet, [PUBACK, 2, id(n)[0], id(n)[1]]);
+    }
+    sending.await.expect("all are sent");
+    bridge.kill().await;
+}

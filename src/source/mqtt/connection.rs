@@ -19,8 +19,12 @@ use super::window::Window;
 use super::wire::{ConnectOptions, PendingAck, Requests, SourceEvent, Wire, WireError};
 use super::{MqttSource, printable};
 
-/// Packet ids that exist: no broker can have more unacknowledged.
+/// Packet ids that exist: no broker that minds them can have more unacknowledged. mosquitto without a limit gives them out again.
 const MAX_UNACKNOWLEDGED: usize = 65_535;
+
+/// Acknowledgements that may wait behind what the broker sends: rumqttc reads up to ten packets for each one that it writes while both are
+/// possible. Beyond it the connection is made anew, and what was not acknowledged is delivered again.
+const MAX_UNSENT: usize = 1_000_000;
 
 /// How a connection ended.
 pub(super) struct Ended {
@@ -93,7 +97,7 @@ impl Connection<'_> {
                     if self.stopping && self.leave() {
                         return Ok(());
                     }
-                    let may_read = self.has_room() && self.window.len() < MAX_UNACKNOWLEDGED;
+                    let may_read = self.has_room() && self.may_go_on();
                     if may_read && !read {
                         self.resumed();
                     }
@@ -125,6 +129,9 @@ impl Connection<'_> {
             }
             self.handle(event)?;
             self.acknowledge();
+            if self.window.len() > MAX_UNSENT {
+                return Err(WireError::Unheard);
+            }
         }
     }
 
@@ -133,6 +140,11 @@ impl Connection<'_> {
         let options = &self.source.options;
         self.feeder.waiting_messages() < options.in_flight.into()
             && self.feeder.waiting_bytes() < options.backlog_max_bytes
+    }
+
+    /// Whether the connection may be polled as far as acknowledgements are concerned. Those that are due leave only while it is.
+    fn may_go_on(&self) -> bool {
+        self.window.len() < MAX_UNACKNOWLEDGED || self.window.due().is_some()
     }
 
     /// Until when something has to be heard: CONNACK, then SUBACK, then at least a PINGRESP with each keep alive. rumqttc has

@@ -70,6 +70,8 @@ pub(super) enum WireError {
     Ended(String),
     #[error("the broker is not heard any more")]
     Silent,
+    #[error("the broker sends faster than it can be told what has arrived")]
+    Unheard,
     #[error("the broker does not grant a subscription with acknowledgements: {0}")]
     NotGranted(String),
     #[error("{0}")]
