@@ -69,6 +69,8 @@ impl Store {
     pub async fn write(&self, batch: WriteBatch<'_>, now: DateTime<Utc>) -> Result<WriteOutcome, StoreError> {
         let mut claims = self.copying.claims(self.mode, batch.records.len(), batch.earlier);
         for _ in 0..ROUNDS {
+            // As of before: another batch may be refused at the same time.
+            let may_copy = self.copying.may_copy_records();
             match self.in_time(async |client| self.attempt(client, batch, claims).await).await {
                 Ok(Attempt::Committed(outcome)) => return Ok(outcome),
                 Ok(Attempt::CyclesMissing) => {
@@ -80,7 +82,7 @@ impl Store {
                     self.copying.met_a_taken_key();
                     claims = Claims::OneByOne;
                 }
-                Err(error) if error.not_supported() && self.copying.must_not_copy_records() => {}
+                Err(error) if may_copy && error.not_supported() => self.copying.must_not_copy_records(),
                 Err(error) if error.lacks_partition() => {
                     self.ensure_partitions_for(batch.records.iter().map(|new| &new.record)).await?;
                 }
@@ -227,25 +229,15 @@ impl Write<'_> {
             return Ok(Claim::Made);
         }
         let columns = KeyColumns::of(records.iter());
-        let fingerprints: Vec<&[u8]> = records.iter().map(|new| &new.fingerprint.0[..]).collect();
-        let starts: Vec<DateTime<Utc>> = records.iter().map(|new| new.record.period_start).collect();
-        let params: [&(dyn ToSql + Sync); 6] = [
-            &columns.tenants,
-            &columns.iccids,
-            &columns.record_ids,
-            &fingerprints,
-            &starts,
-            &self.batch.write_id,
-        ];
         // Alone and first: what the next statements see must be younger than the lock. (Futures that are joined may be sent
         // in any order, above all while their statements are being prepared.)
         INVENTORY_SHARED.rows(&self.tx, self.mode, &[]).await?;
         let (inventory, claimed) = tokio::join!(INVENTORY_VERSION.rows(&self.tx, self.mode, &[]), async {
             match self.claims {
                 Claims::Together => copying::claim(&self.tx, records, self.batch.write_id).await,
-                Claims::OneByOne => CLAIM_KEYS.execute(&self.tx, self.mode, &params).await,
+                Claims::OneByOne => self.claim_one_by_one(&columns).await,
             }
-        },);
+        });
         // In this order: a refused key aborts the other statement too, and is what has to be told.
         let (claimed, inventory) = (claimed?, inventory?);
         self.inventory = inventory[0].get("version");
@@ -268,6 +260,18 @@ impl Write<'_> {
             .map(|(new, key)| key.outcome(new, write, before.is_some(), self.floor))
             .collect();
         Ok(before.map_or(Claim::Made, |processed_at| Claim::WrittenBefore { processed_at }))
+    }
+
+    /// Leaves alone what is taken; returns how many were claimed.
+    async fn claim_one_by_one(&self, columns: &KeyColumns<'_>) -> Result<u64, StoreError> {
+        let records = self.batch.records;
+        let fingerprints: Vec<&[u8]> = records.iter().map(|new| &new.fingerprint.0[..]).collect();
+        let starts: Vec<DateTime<Utc>> = records.iter().map(|new| new.record.period_start).collect();
+        #[rustfmt::skip]
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &columns.tenants, &columns.iccids, &columns.record_ids, &fingerprints, &starts, &self.batch.write_id,
+        ];
+        CLAIM_KEYS.execute(&self.tx, self.mode, &params).await
     }
 
     /// Gives back the keys of claimed records that turned out not to be stored.

@@ -8,6 +8,7 @@ use crate::alerts_api::quiet;
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::eventually;
 use crate::harness::pipeline::{TestPipeline, correction_at, record_at, sender, time, word};
+use crate::harness::server::connect;
 
 pub(crate) const ICCID: &str = "8941000000000000001";
 const OTHER: &str = "8941000000000000002";
@@ -269,9 +270,7 @@ async fn a_look_reads_one_cycle_for_each_sim_whatever_the_planner_was_told() {
     let database = TestDatabase::new().await;
     let sims: Vec<_> = (0..SIMS).map(|n| sim(&format!("8941000000000{n:06}"))).collect();
     database.import_at(BEGIN, &sims).await;
-    let (mut owner, connection) =
-        database.another_config().connect(tokio_postgres::NoTls).await.expect("the owner");
-    tokio::spawn(connection);
+    let mut owner = connect(&database.another_config()).await;
     owner.batch_execute("ANALYZE").await.expect("it may");
     let look = owner.transaction().await.expect("BEGIN");
     look.batch_execute("UPDATE usage_cycles SET total_bytes = 1").await.expect("it may");

@@ -4,6 +4,7 @@ use simbridge::store::Store;
 
 use crate::harness::database::{TestDatabase, sim};
 use crate::harness::pipeline::{TestPipeline, decided, record_at, sender, words};
+use crate::harness::server::connect;
 
 const ICCID: &str = "8941000000000000001";
 const OTHER: &str = "8941000000000000002";
@@ -15,9 +16,7 @@ const LARGE: usize = 300;
 async fn noted(table: &str) -> TestDatabase {
     let database = TestDatabase::new().await;
     database.import_at(NOW, &[sim(ICCID), sim(OTHER)]).await;
-    let owner = database.another_config();
-    let (client, connection) = owner.connect(tokio_postgres::NoTls).await.expect("the owner");
-    tokio::spawn(connection);
+    let client = connect(&database.another_config()).await;
     let trigger = format!(
         "CREATE TABLE ways (id serial, way text);
          CREATE FUNCTION note_way() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
