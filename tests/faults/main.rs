@@ -25,6 +25,7 @@ mod full_disk;
 mod handover;
 mod locked_table;
 mod migration;
+mod soak;
 mod standby;
 mod synced;
 mod mosquitto_link;
