@@ -17,6 +17,9 @@
 #[path = "../ingest/database.rs"]
 #[allow(dead_code, reason = "other benches measure more of it")]
 mod database;
+#[path = "../budgets/figure.rs"]
+#[allow(dead_code, reason = "budgets reads what is told here")]
+mod figure;
 #[path = "../ingest/program.rs"]
 #[allow(dead_code, reason = "other benches measure more of it")]
 mod program;
@@ -29,6 +32,7 @@ mod pages;
 mod past;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -94,6 +98,7 @@ async fn key(database: &BenchDatabase, permission: &str) -> String {
 async fn answers(program: &Program, key: &str, sim: &str) {
     let requests = number("BENCH_REQUESTS", 2_000);
     println!("{:64} {:>10} {:>10} {:>10} {:>10}", "", "first", "p50", "p99", "bytes");
+    let mut slowest = (Duration::ZERO, String::new());
     for path in paths(Clock::System.now().date_naive()) {
         for filter in ["", "mccmnc=22801", &format!("imsi={sim}")] {
             if !filter.is_empty() && path.starts_with("invoices") {
@@ -102,8 +107,28 @@ async fn answers(program: &Program, key: &str, sim: &str) {
             let separator = if path.contains('?') { '&' } else { '?' };
             let url = format!("http://{}/api/consumption/{path}{separator}{filter}", program.http);
             let told = measure(&url, key, requests).await;
-            println!("{:64} {told}", format!("{path} {filter}"));
+            let name = format!("{path} {filter}");
+            println!("{name:64} {told}");
+            slowest = slowest.max((told.p99, name));
         }
+    }
+    let (p99, name) = slowest;
+    figure::tell("consumption_p99", p99.as_secs_f64() * 1e3, "ms", name.trim_end());
+}
+
+/// How long answers took.
+struct Told {
+    first: Duration,
+    p50: Duration,
+    p99: Duration,
+    bytes: usize,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1e3);
+        let [first, p50, p99] = [self.first, self.p50, self.p99].map(ms);
+        write!(f, "{first:>10} {p50:>10} {p99:>10} {:>10}", self.bytes)
     }
 }
 
@@ -130,7 +155,7 @@ fn paths(today: NaiveDate) -> Vec<String> {
 }
 
 /// The first answer, and the median and 99th percentile of those that many clients then ask for at once.
-async fn measure(url: &str, key: &str, requests: usize) -> String {
+async fn measure(url: &str, key: &str, requests: usize) -> Told {
     // A client of its own is a connection of its own.
     // Fails when it was installed before.
     rustls::crypto::ring::default_provider().install_default().ok();
@@ -156,9 +181,7 @@ async fn measure(url: &str, key: &str, requests: usize) -> String {
         took.extend(client.await.expect("no panic"));
     }
     took.sort_unstable();
-    let ms = |took: Duration| format!("{:.1} ms", took.as_secs_f64() * 1e3);
-    let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
-    format!("{:>10} {:>10} {:>10} {bytes:>10}", ms(first), ms(p50), ms(p99))
+    Told { first, p50: took[took.len() / 2], p99: took[took.len() * 99 / 100], bytes }
 }
 
 async fn ask(client: &Client, url: &str, key: &str) -> (Duration, usize) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::attackers::{Attack, KINDS};
 use crate::brokers::BrokerProcess;
+use crate::figure;
 use crate::wire::publish_slowly;
 
 const GOOD: usize = 50;
@@ -85,6 +86,8 @@ fn report(kinds: &str, took: Took, during: Duration) {
         attacked.1.as_secs_f64() / quiet.1.as_secs_f64(),
         attacked.1.as_secs_f64() / control.1.as_secs_f64()
     );
+    let about = format!("{:.2} ms, in quiet {:.2} ms", ms(attacked.1), ms(quiet.1));
+    figure::tell("hostile_p99", attacked.1.as_secs_f64() / quiet.1.as_secs_f64(), "", &about);
 }
 
 /// Connections that were closed are gone.

@@ -16,6 +16,9 @@
 
 mod attackers;
 mod brokers;
+#[path = "../budgets/figure.rs"]
+#[allow(dead_code, reason = "budgets reads what is told here")]
+mod figure;
 mod hostile;
 mod wire;
 
@@ -123,6 +126,7 @@ async fn idle(connections: usize) {
     }
     let each = (broker.memory() - before) / connections as u64;
     println!("idle: {connections} connections, {each} bytes each");
+    figure::tell("idle_connection", each as f64 / 1e3, "KB", &format!("of {connections}"));
 }
 
 async fn connects() {

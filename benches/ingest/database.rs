@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use simbridge::store::embedded::{EmbeddedOptions, EmbeddedPostgres};
 use simbridge::store::sims::{IMPORT_CHUNK, SimRow};
 use simbridge::store::{Store, StoreOptions};
 use simulator::fleet::{Fleet, FleetSpec};
+use tempfile::TempDir;
 use tokio_postgres::{Client, Config, NoTls};
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -18,7 +19,12 @@ pub(crate) struct BenchServer {
     config: Config,
     url: String,
     /// Ended with the process.
-    _private: Option<EmbeddedPostgres>,
+    private: Option<Private>,
+}
+
+struct Private {
+    postgres: EmbeddedPostgres,
+    directory: PathBuf,
 }
 
 /// A fresh database with schema, partitions and SIMs.
@@ -33,16 +39,32 @@ pub(crate) struct BenchDatabase {
 impl BenchServer {
     pub(crate) async fn start() -> Self {
         if let Ok(url) = std::env::var("BENCH_DATABASE_URL") {
-            return Self { config: url.parse().expect("a database address"), url, _private: None };
+            return Self { config: url.parse().expect("a database address"), url, private: None };
         }
-        let directory =
-            tempfile::Builder::new().prefix("simbridge-bench-").tempdir().expect("a directory").keep();
-        std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .expect("ours");
-        let postgres =
-            EmbeddedPostgres::start(EmbeddedOptions::new(directory.join("data"))).await.expect("PostgreSQL");
-        postgres.stop_when_this_process_ends(Some(&directory)).expect("a watchdog");
-        Self { config: postgres.config(), url: postgres.url(), _private: Some(postgres) }
+        Self::start_private().await
+    }
+
+    /// One that can be stopped.
+    pub(crate) async fn start_private() -> Self {
+        let directory = readable_directory().keep();
+        let postgres = launch(&directory).await;
+        Self {
+            config: postgres.config(),
+            url: postgres.url(),
+            private: Some(Private { postgres, directory }),
+        }
+    }
+
+    /// In order, without those who are connected.
+    pub(crate) async fn stop(&self) {
+        let private = self.private.as_ref().expect("only a private server is stopped");
+        private.postgres.stop().await.expect("it stops");
+    }
+
+    /// Returns when it accepts connections, at the same address.
+    pub(crate) async fn start_again(&mut self) {
+        let private = self.private.as_mut().expect("only a private server is stopped");
+        private.postgres = launch(&private.directory).await;
     }
 
     pub(crate) async fn database(&self, sims: usize) -> BenchDatabase {
@@ -93,6 +115,21 @@ impl BenchDatabase {
     pub(crate) async fn connect(&self) -> Client {
         connect(&self.config).await
     }
+}
+
+/// For a server, whose account may be another one.
+pub(crate) fn readable_directory() -> TempDir {
+    let directory = tempfile::Builder::new().prefix("simbridge-bench-").tempdir().expect("a directory");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), mode).expect("it is ours");
+    directory
+}
+
+async fn launch(directory: &Path) -> EmbeddedPostgres {
+    let options = EmbeddedOptions::new(directory.join("data"));
+    let postgres = EmbeddedPostgres::start(options).await.expect("PostgreSQL");
+    postgres.stop_when_this_process_ends(Some(directory)).expect("a watchdog");
+    postgres
 }
 
 /// CPU seconds of the process with this directory in /proc.

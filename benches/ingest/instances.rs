@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use simbridge::domain::Clock;
+use simbridge::store::reconcile::Reconciliation;
 use simulator::load::{self, LoadOptions, LoadProgress};
 use simulator::publisher::Protocol;
 use simulator::record::RunId;
@@ -134,11 +135,16 @@ async fn publish(brokers: Vec<SocketAddr>, sims: usize, records: usize) {
 
 /// Every record counts once, in every total.
 async fn prove(database: &BenchDatabase, records: usize) {
+    assert_eq!(reconciled(database).await.records as usize, records);
+    println!("         all totals are exact");
+}
+
+/// What is stored when every batch is rolled up, with all totals exact.
+pub(crate) async fn reconciled(database: &BenchDatabase) -> Reconciliation {
     while database.store.rollup_backlog().await.expect("an answer").markers > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let reconciliation = database.store.reconcile().await.expect("reconcile runs");
     assert!(reconciliation.is_clean(), "{reconciliation:#?}");
-    assert_eq!(reconciliation.records as usize, records);
-    println!("         all totals are exact");
+    reconciliation
 }

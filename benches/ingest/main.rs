@@ -13,6 +13,8 @@
 //!   way each and repeat what is not answered within a second.
 //! * `instances`: one, two and four programs on one database, each with its own broker and its part of the records; `shared`: all of them
 //!   subscribed at one mosquitto with `$share`. Not by default; after each the invariants are looked at.
+//! * `outage`, if asked for: the database is stopped for `BENCH_OUTAGE_SECONDS` (default 60) while the program is at full speed.
+//! * `start`, if asked for: from the start of the program, with a private PostgreSQL, to the first PUBACK.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
 //! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
@@ -21,13 +23,18 @@
 
 mod bare;
 mod database;
+#[path = "../budgets/figure.rs"]
+#[allow(dead_code, reason = "budgets reads what is told here")]
+mod figure;
 mod http;
 mod import;
 mod instances;
 mod mosquitto;
+mod outage;
 mod program;
 mod radius;
 mod source;
+mod start;
 mod workload;
 
 use std::path::Path;
@@ -47,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use database::{BenchDatabase, BenchServer, cpu_seconds};
+use figure::tell;
 use program::Program;
 use workload::Workload;
 
@@ -56,12 +64,30 @@ fn main() {
 }
 
 async fn run() {
+    let modes = std::env::var("BENCH_MODES")
+        .unwrap_or_else(|_| "bare,pipeline,mqtt,source,http,radius,import".into());
+    let mut in_rounds = Vec::new();
+    for mode in modes.split(',') {
+        match mode {
+            "outage" => {
+                let outage = Duration::from_secs(number("BENCH_OUTAGE_SECONDS", 60) as u64);
+                outage::run(number("BENCH_SIMS", 100_000), outage).await;
+            }
+            "start" => start::run().await,
+            mode => in_rounds.push(mode),
+        }
+    }
+    if !in_rounds.is_empty() {
+        rounds(&in_rounds).await;
+    }
+}
+
+/// Each mode once a round, so that noise hits all alike.
+async fn rounds(modes: &[&str]) {
     let (rounds, records) = (number("BENCH_ROUNDS", 3), number("BENCH_RECORDS", 600_000));
     let sims = number("BENCH_SIMS", 100_000);
     let server = BenchServer::start().await;
-    let modes = std::env::var("BENCH_MODES")
-        .unwrap_or_else(|_| "bare,pipeline,mqtt,source,http,radius,import".into());
-    let chosen = |mode: &str| modes.split(',').any(|chosen| chosen == mode);
+    let chosen = |mode: &str| modes.contains(&mode);
     let mut rates = Rates::default();
     println!("{records} records of {sims} SIMs, {rounds} rounds");
     for round in 0..rounds {
@@ -187,6 +213,10 @@ impl Rates {
             let ratios = these.map(|(mode, rate)| format!("{mode} {:.2}", rate / one));
             println!("medians to {base}'s: {}", ratios.collect::<Vec<_>>().join(", "));
         }
+        let of = |mode: &str| medians.iter().find(|(known, _)| *known == mode).map(|(_, rate)| *rate);
+        if let Some((mqtt, bare)) = of("mqtt").zip(of("bare")) {
+            tell("mqtt_to_bare", mqtt / bare, "", &format!("{mqtt:.0} of {bare:.0} records/s"));
+        }
     }
 }
 
@@ -203,6 +233,9 @@ async fn latencies(program: &Program, sims: usize, rate: f64) {
         ms.p999,
         program.memory_mb()
     );
+    let about = format!("{:.0} records/s", half.records_per_second);
+    tell("half_puback_p50", ms.p50, "ms", &about);
+    tell("half_puback_p99", ms.p99, "ms", &about);
     let before = program.commits().await;
     let alone = program.load(sims, None, Some(Duration::from_secs(10)), 1, 1, None).await;
     let after = program.commits().await;

@@ -1,8 +1,11 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use simbridge::domain::Clock;
 use simulator::load::{self, LoadOptions, LoadProgress, LoadReport};
@@ -21,7 +24,6 @@ pub(crate) struct Program {
     pub(crate) mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
     /// Where RADIUS is answered, if it is.
-    #[allow(dead_code, reason = "the benchmark of rollups starts the program too")]
     pub(crate) radius: Option<SocketAddr>,
 }
 
@@ -36,22 +38,25 @@ impl Program {
         settings: &[(&str, String)],
         with_radius: bool,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_simbridge"))
-            .args([
-                "serve",
-                "--mqtt-addr",
-                "127.0.0.1:0",
-                "--http-addr",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-            ])
-            .env("DATABASE_URL", &database.url)
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simbridge"));
+        command.env("DATABASE_URL", &database.url);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Self::serve(command, with_radius).await
+    }
+
+    /// With a PostgreSQL of its own in this directory.
+    pub(crate) async fn with_data_in(directory: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_simbridge"));
+        command.arg("--data-dir").arg(directory).env_remove("DATABASE_URL");
+        command.env("SIMBRIDGE__MQTT__ANONYMOUS", "true");
+        Self::serve(command, false).await
+    }
+
+    /// Returns when it says that it is ready.
+    async fn serve(mut command: Command, with_radius: bool) -> Self {
+        command.args(["serve", "--mqtt-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+        command.args(["--log-format", "json"]).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let (mut ready, mut answers) = (None, None);
         while ready.is_none() || with_radius != answers.is_some() {
@@ -85,10 +90,26 @@ impl Program {
 
     /// Resident memory of the program now.
     pub(crate) fn memory_mb(&self) -> u64 {
+        self.status_mb("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub(crate) fn peak_memory_mb(&self) -> u64 {
+        self.status_mb("VmHWM:")
+    }
+
+    fn status_mb(&self, field: &str) -> u64 {
         let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc is there");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a process has memory");
+        line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("kilobytes") / 1024
+    }
+
+    /// SIGTERM, and until it has ended.
+    pub(crate) async fn end(mut self) {
+        let pid = i32::try_from(self.child.id().expect("it runs")).expect("the kernel's are positive");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it is our child");
+        assert!(self.child.wait().await.expect("it is our child").success());
     }
 
     /// CPU seconds of the program so far.
@@ -132,8 +153,15 @@ pub(crate) async fn publish(
     window: u16,
     rate: Option<f64>,
 ) -> LoadReport {
+    let options = LoadOptions { records, duration, rate, ..load_options(address, sims, connections, window) };
+    let progress = Arc::new(LoadProgress::default());
+    complete(load::run(options, progress, CancellationToken::new()).await.expect("the load runs"))
+}
+
+/// As fast as it goes, a record a message, without an end.
+pub(crate) fn load_options(address: SocketAddr, sims: usize, connections: u32, window: u16) -> LoadOptions {
     let now = Clock::System.now();
-    let options = LoadOptions {
+    LoadOptions {
         addr: address.to_string(),
         protocol: Protocol::V311,
         qos: 1,
@@ -141,16 +169,18 @@ pub(crate) async fn publish(
         connections,
         window,
         records_per_message: 1,
-        rate,
-        records,
-        duration,
+        rate: None,
+        records: None,
+        duration: None,
         fleet: fleet(sims),
         run_id: RunId::new(1, now),
         until: now,
         drain_timeout: Duration::from_secs(60),
-    };
-    let progress = Arc::new(LoadProgress::default());
-    let report = load::run(options, progress, CancellationToken::new()).await.expect("the load runs");
+    }
+}
+
+/// Everything that was sent is acknowledged.
+pub(crate) fn complete(report: LoadReport) -> LoadReport {
     assert_eq!((report.messages_unacknowledged, report.connections_lost), (0, 0), "{:?}", report.first_loss);
     report
 }

@@ -16,8 +16,13 @@
 
 mod capacity;
 #[path = "../ingest/database.rs"]
+#[allow(dead_code, reason = "other benches measure more of it")]
 mod database;
+#[path = "../budgets/figure.rs"]
+#[allow(dead_code, reason = "budgets reads what is told here")]
+mod figure;
 #[path = "../ingest/program.rs"]
+#[allow(dead_code, reason = "other benches measure more of it")]
 mod program;
 
 use std::time::{Duration, Instant};
@@ -28,6 +33,7 @@ use simbridge::store::rollups::Lock;
 use tokio_postgres::Client;
 
 use database::{BenchDatabase, BenchServer};
+use figure::tell;
 use program::Program;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -179,6 +185,7 @@ async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     let watched = tokio::spawn(watch(client));
     let duration = Some(Duration::from_secs(seconds as u64));
     let half = program.load(sims, None, duration, 50, 100, Some(with / 2.0)).await;
+    assert!(!watched.is_finished(), "the lag is looked at until the end");
     watched.abort();
     let after = program.commits().await;
     let lags = LAGS.lock().expect("nobody panics").clone();
@@ -194,6 +201,12 @@ async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
         (database.server_cpu_seconds() - cpu) / half.seconds,
         program.memory_mb()
     );
+    let about = format!("{:.0} records/s", half.records_per_second);
+    tell("sustained_rate", half.records_per_second / (with / 2.0), "", &about);
+    tell("rollup_lag", highest, "s", &format!("mean {mean:.1} s"));
+    tell("sustained_memory", program.peak_memory_mb() as f64, "MB", "also at full speed before");
+    tell("sustained_puback_p50", half.latency_ms.p50, "ms", &about);
+    tell("sustained_puback_p99", half.latency_ms.p99, "ms", &about);
 }
 
 static LAGS: std::sync::Mutex<Vec<f64>> = std::sync::Mutex::new(Vec::new());
