@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const RATE_SECONDS: f64 = 5.0;
 /// This part of the rate before is full speed: rates of one run differ by more than a tenth without an outage.
 const FULL_SPEED: f64 = 0.8;
+/// What did not come while it was waited for.
+const NEVER: f64 = f64::INFINITY;
 /// The load needs an end; nobody waits for it.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
@@ -47,15 +49,15 @@ pub(crate) async fn run(sims: usize, outage: Duration) {
     server.start_again().await;
     let seen = load.watch(AFTER).await;
 
-    let first = seen.iter().find(|(_, acked)| *acked > stopped + meanwhile).map(|(at, _)| *at);
+    let first = seen.iter().find(|(_, acked)| *acked > stopped + meanwhile).map_or(NEVER, |(at, _)| *at);
     let full_speed = full_speed(&seen, before);
     let report = load.finish().await;
     let stored = reconciled(&database).await;
     let lost = report.messages_sent as i64 - stored.records - stored.parked;
     println!(
         "outage: of {} records sent and acknowledged {lost} are lost, {meanwhile} were acknowledged meanwhile; first \
-         acknowledgement after {first:.3?} s, {FULL_SPEED} of the rate before after {full_speed:.1?} s; \
-         highest RSS of simbridge {} MB",
+         acknowledgement after {first:.2} s, {FULL_SPEED} of the rate before after {full_speed:.2} s; highest RSS of \
+         simbridge {} MB",
         report.messages_sent,
         program.peak_memory_mb()
     );
@@ -63,20 +65,16 @@ pub(crate) async fn run(sims: usize, outage: Duration) {
     tell("outage_lost", lost as f64, "records", &sent);
     tell("outage_acknowledged", meanwhile as f64, "records", &format!("in {outage:?}"));
     tell("outage_memory", program.peak_memory_mb() as f64, "MB", "");
-    // What never came is no figure, so that it counts as missing.
-    if let Some(first) = first {
-        tell("outage_first", first, "s", "");
-    }
-    if let Some(full_speed) = full_speed {
-        tell("outage_full_speed", full_speed, "s", &format!("{before:.0} records/s before"));
-    }
+    tell("outage_first", first, "s", "");
+    tell("outage_full_speed", full_speed, "s", &format!("{before:.0} records/s before"));
 }
 
 /// Seconds until a rate begins that is as good as the one before.
-fn full_speed(seen: &[(f64, u64)], before: f64) -> Option<f64> {
+fn full_speed(seen: &[(f64, u64)], before: f64) -> f64 {
     let later = |from: f64| seen.iter().find(|(at, _)| *at >= from + RATE_SECONDS);
     let rate = |from: &(f64, u64)| later(from.0).map(|to| (to.1 - from.1) as f64 / (to.0 - from.0));
-    seen.iter().find(|from| rate(from).is_some_and(|rate| rate >= FULL_SPEED * before)).map(|(at, _)| *at)
+    let as_before = |from: &&(f64, u64)| rate(from).is_some_and(|rate| rate >= FULL_SPEED * before);
+    seen.iter().find(as_before).map_or(NEVER, |(at, _)| *at)
 }
 
 /// As many records as the program acknowledges.
