@@ -67,6 +67,13 @@ fn build(chosen: &[&Measurement]) -> HashMap<String, PathBuf> {
     for measurement in chosen {
         command.args(["--bench", measurement.bench]);
     }
+    // What cargo told us about ourselves would have build scripts run again that look at it, and all that depends on them built anew.
+    for (name, _) in std::env::vars_os() {
+        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"];
+        if name.to_str().is_some_and(|name| ours.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
     let built = command.output().expect("cargo can be run");
     assert!(built.status.success(), "the benchmarks cannot be built");

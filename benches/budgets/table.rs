@@ -79,6 +79,9 @@ fn measured(figure: &Figure) -> String {
         value if value >= 10.0 => 1,
         _ => 2,
     };
+    if figure.value.is_infinite() {
+        return "never".to_owned();
+    }
     let value = format!("{:.digits$} {}", figure.value, figure.unit).trim_end().to_owned();
     if figure.about.is_empty() { value } else { format!("{value} ({})", figure.about) }
 }
