@@ -50,7 +50,9 @@ pub(crate) async fn run(sims: usize, outage: Duration) {
     let seen = load.watch(AFTER).await;
 
     let first = seen.iter().find(|(_, acked)| *acked > stopped + meanwhile).map_or(NEVER, |(at, _)| *at);
-    let full_speed = full_speed(&seen, before);
+    // The time without any acknowledgement is no part of a rate.
+    let working: Vec<_> = seen.into_iter().filter(|(at, _)| *at >= first).collect();
+    let full_speed = full_speed(&working, before);
     let report = load.finish().await;
     let stored = reconciled(&database).await;
     let lost = report.messages_sent as i64 - stored.records - stored.parked;
