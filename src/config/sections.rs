@@ -191,7 +191,7 @@ pub struct RollupConfig {
 
 impl Default for RollupConfig {
     fn default() -> Self {
-        Self { chunk_records: 100_000, zone_chunk_sims: 500, flush_after_ms: 4_000, run_limit_seconds: 600 }
+        Self { chunk_records: 250_000, zone_chunk_sims: 500, flush_after_ms: 4_000, run_limit_seconds: 600 }
     }
 }
 

@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 36] = [
+static MIGRATIONS: [Migration; 37] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -61,6 +61,7 @@ static MIGRATIONS: [Migration; 36] = [
     migration!(34, "shorter_returns_of_months"),
     migration!(35, "steady_alerts"),
     migration!(36, "room_for_totals"),
+    migration!(37, "rollups_along_indexes"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -97,6 +97,7 @@ mod reference;
 mod retained_messages;
 mod retention;
 mod rollup_calendar;
+mod rollup_density;
 mod rollup_interleavings;
 mod rollup_model;
 mod rollup_storm;

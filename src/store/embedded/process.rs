@@ -16,7 +16,7 @@ use super::socket;
 /// The caller's settings come after them and win.
 pub(super) const DEFAULTS: [(&str, &str); 12] = [
     // Changes of a chunk of rollups are gathered in temporary tables (ADR 0007); memory is taken as they grow.
-    ("temp_buffers", "64MB"),
+    ("temp_buffers", "128MB"),
     ("max_connections", "60"),
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "15min"),
