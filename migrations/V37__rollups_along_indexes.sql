@@ -50,10 +50,10 @@ BEGIN
         rate_plan_id integer, mccmnc text COLLATE "C", cycle_id text COLLATE "C", upload numeric, download numeric,
         total numeric, sms numeric, voice numeric, records bigint, corrections bigint, latest_event_at timestamptz,
         removed boolean, sim_number integer, cost numeric) ON COMMIT DELETE ROWS;
-    -- Days of networks of which it holds a good part.
+    -- Days of networks of which rollup_days holds a good part.
     CREATE TEMPORARY TABLE rollup_dense_days (
         tenant_id integer, mccmnc text COLLATE "C", usage_date date, sims bigint) ON COMMIT DELETE ROWS;
-    -- Those of them whose row was there already; noted are those that became active or inactive or have to be looked at.
+    -- Rows of rollup_days that were there already; noted are those that became active or inactive or have to be looked at.
     CREATE TEMPORARY TABLE rollup_updated (
         day_row tid, active boolean, was_active boolean, corrected boolean, noted boolean) ON COMMIT DELETE ROWS;
     -- Days of SIMs that became active or inactive, or whose hours have to be looked at.
@@ -68,10 +68,10 @@ BEGIN
     CREATE TEMPORARY TABLE rollup_allowances (
         tenant_id integer, iccid text COLLATE "C", cycle_id text COLLATE "C", rate_plan_id integer, usage_date date,
         total numeric, corrections bigint, forced boolean, included_bytes bigint) ON COMMIT DELETE ROWS;
-    -- Cycles of tenants of which it holds a good part.
+    -- Cycles of tenants of which rollup_allowances holds a good part.
     CREATE TEMPORARY TABLE rollup_dense_cycles (
         tenant_id integer, cycle_id text COLLATE "C", sims bigint) ON COMMIT DELETE ROWS;
-    -- Those of them whose row was there already; priced are those whose days may cost something else now.
+    -- Rows of rollup_allowances that were there already; priced are those whose days may cost something else now.
     CREATE TEMPORARY TABLE rollup_allowances_updated (allowance_row tid, priced boolean) ON COMMIT DELETE ROWS;
     -- Those whose days have to be priced, each once.
     CREATE TEMPORARY TABLE rollup_volumes (
@@ -113,6 +113,7 @@ CREATE FUNCTION add_marked_records_of_most_sims(markers bigint[]) RETURNS void
 LANGUAGE sql SET enable_nestloop = off AS $$
     SELECT add_marked_records(markers);
 $$;
+COMMENT ON FUNCTION add_marked_records_of_most_sims IS 'add_marked_records for more than a quarter of the SIMs that ever had usage';
 
 CREATE FUNCTION fold_rollup_hours() RETURNS void
 LANGUAGE sql AS $$
@@ -192,6 +193,7 @@ $$;
 COMMENT ON FUNCTION update_dense_day IS 'Adds rollup_days of a network and day to the rows that are there, beside all rows of that day';
 
 CREATE OR REPLACE FUNCTION update_sim_days() RETURNS void
+-- Changes rows as update_dense_day does. Written twice, because one statement is planned in one way for all of its rows.
 LANGUAGE sql SET enable_nestloop = on SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off AS $$
     WITH updated AS (
         UPDATE sim_daily_usage s SET

@@ -40,7 +40,7 @@ pub(super) fn pool(
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let pool = Pool::builder(Manager::from_config(postgres, tls, recycling))
         .max_size(size)
-        // What was used last knows the statements and its pages of memory are at hand; in turn, all would be cold and as large.
+        // The server's side of the one used last has its caches and temporary tables ready; in turn, each would grow its own.
         .queue_mode(QueueMode::Lifo)
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {

@@ -52,12 +52,21 @@ async fn report(pipeline: &TestPipeline, sims: impl Iterator<Item = u64>, record
 
 /// Rolls up whatever waits in one chunk; tells how many days of networks and how many cycles were taken as a whole.
 async fn roll_up(client: &mut Client) -> (i64, i64) {
+    let (dense, _) = roll_up_watched(client).await;
+    dense
+}
+
+/// The same, and how often days of SIMs and included volumes were looked up.
+async fn roll_up_watched(client: &mut Client) -> ((i64, i64), i64) {
     let transaction = client.transaction().await.expect("a transaction");
     transaction.execute("SELECT roll_up_chunk(1000000)", &[]).await.expect("a roll-up");
     let dense = "SELECT (SELECT count(*) FROM rollup_dense_days), (SELECT count(*) FROM rollup_dense_cycles)";
     let row = transaction.query_one(dense, &[]).await.expect("counts");
+    let lookups = "SELECT sum(idx_scan)::bigint FROM pg_stat_xact_user_tables
+                   WHERE relname LIKE 'sim_daily_usage%' OR relname = 'sim_allowances'";
+    let lookups = transaction.query_one(lookups, &[]).await.expect("a count").get(0);
     transaction.commit().await.expect("a commit");
-    (row.get(0), row.get(1))
+    ((row.get(0), row.get(1)), lookups)
 }
 
 async fn charts(database: &TestDatabase) -> Vec<String> {
@@ -69,7 +78,7 @@ async fn charts(database: &TestDatabase) -> Vec<String> {
 }
 
 /// Catches rows that are added twice (dense and then looked up again), days or cycles that are left out because others of the
-/// chunk were dense, and rows that are new among dense ones and not inserted.
+/// chunk were dense, rows that are new among dense ones and not inserted, and plans that look up each row of a dense day.
 #[tokio::test]
 async fn a_chunk_of_most_sims_adds_what_chunks_of_few_add() {
     let database = fleet().await;
@@ -79,6 +88,13 @@ async fn a_chunk_of_most_sims_adds_what_chunks_of_few_add() {
     report(&pipeline, 0..3_300, |iccid| record_at(&format!("a-{iccid}"), AT, 1_000)).await;
     report(&pipeline, 0..50, |iccid| record_at(&format!("z-{iccid}"), LAST_MONTH, 2_400)).await;
     assert_eq!(roll_up(&mut client).await, (1, 1), "the first chunk of a day is all that the day has");
+    database.assert_reconciled().await;
+
+    // Nobody goes over a volume, and so no day has to be priced.
+    report(&pipeline, 0..3_000, |iccid| record_at(&format!("y-{iccid}"), AT, 1)).await;
+    let (dense, lookups) = roll_up_watched(&mut client).await;
+    assert_eq!(dense, (1, 1));
+    assert!(lookups < 100, "3,000 rows were found by {lookups} lookups");
     database.assert_reconciled().await;
 
     // All of today, a third of them for the first time, every volume used up; and few of last month.
