@@ -23,11 +23,14 @@ pub struct Round {
 
 impl Round {
     /// Folds repetitions of a record into one. `arrived` is in the order of arrival.
-    pub fn fold(mut arrived: Vec<(NewRecord, Place)>) -> Self {
-        // Stable, so that of equal keys the one that came first is stored.
-        arrived.sort_by(|(a, _), (b, _)| a.record.key.cmp(&b.record.key));
-        let mut round = Self::default();
-        for (new, place) in arrived {
+    pub fn fold(arrived: Vec<(NewRecord, Place)>) -> Self {
+        // Numbers are sorted instead of records, which take some hundred bytes each. Stable, so that of equal keys the one that
+        // came first is stored.
+        let mut order: Vec<usize> = (0..arrived.len()).collect();
+        order.sort_by(|a, b| arrived[*a].0.record.key.cmp(&arrived[*b].0.record.key));
+        let mut arrived: Vec<_> = arrived.into_iter().map(Some).collect();
+        let mut round = Self { records: Vec::with_capacity(order.len()), ..Self::default() };
+        for (new, place) in order.into_iter().filter_map(|at| arrived[at].take()) {
             match round.records.last() {
                 Some(kept) if kept.record.key == new.record.key => {
                     if kept.fingerprint == new.fingerprint {

@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod archive;
 pub mod backup;
 mod batch;
+mod binary_copy;
 pub mod chart_reads;
 mod connections;
 pub(crate) mod consumption;

@@ -1,15 +1,13 @@
 //! SQL statements by name, run prepared or, behind a pooler that hands out another connection for each transaction, not.
 
-use std::pin::Pin;
-
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::traces::{self, Kind, Span};
 
 use super::StoreError;
+use super::binary_copy::Copy;
 use super::connections::Lease;
 
 /// A statement of `store/sql/` and the types of its parameters.
@@ -161,7 +159,7 @@ impl Statement {
         let span = self.span();
         let begun = async { Ok(tx.copy_in(&tx.prepare_typed_cached(self.sql, &[]).await?).await?) }.await;
         tell(&span, &begun);
-        Ok(Copy { writer: Box::pin(BinaryCopyInWriter::new(begun?, self.types)), span })
+        Ok(Copy::begin(begun?, self.types, span))
     }
 
     /// Its name says what is asked. The text is in the sources; parameters are nobody's business.
@@ -175,30 +173,6 @@ impl Statement {
     fn typed<'p>(&self, params: Params<'p>) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
         debug_assert_eq!(params.len(), self.types.len(), "{}", self.sql);
         params.iter().copied().zip(self.types.iter().cloned()).collect()
-    }
-}
-
-/// Rows on their way. One that is dropped before [`Copy::finish`] has changed nothing and fails its transaction.
-pub(super) struct Copy {
-    writer: Pin<Box<BinaryCopyInWriter>>,
-    span: Span,
-}
-
-impl Copy {
-    pub(super) async fn row(&mut self, row: Params<'_>) -> Result<(), StoreError> {
-        let written = self.writer.as_mut().write(row).await.map_err(StoreError::from);
-        tell(&self.span, &written);
-        written
-    }
-
-    /// Returns the number of rows.
-    pub(super) async fn finish(mut self) -> Result<u64, StoreError> {
-        let finished = self.writer.as_mut().finish().await.map_err(StoreError::from);
-        if let Ok(rows) = &finished {
-            self.span.note("simbridge.rows.changed", *rows);
-        }
-        tell(&self.span, &finished);
-        finished
     }
 }
 
