@@ -10,7 +10,8 @@
 //! at the same time still share one.
 //!
 //! Then Chromium opens every page of the dashboard and tells when something was first seen, when all of it was there, and how long
-//! scripts ran (`pages`). `BENCH_MODES` (default `api,dashboard`) leaves out one or the other.
+//! scripts ran (`pages`). `BENCH_MODES` (default `api,dashboard`) leaves out one or the other. `growth` at the end tells whether
+//! answers cost more with twice as many records of the same SIMs and days.
 //!
 //! Environment: as for `ingest`.
 
@@ -28,6 +29,7 @@ mod program;
 mod browser;
 #[path = "../../tests/integration/harness/patience.rs"]
 mod patience;
+mod growth;
 mod pages;
 mod past;
 
@@ -62,7 +64,7 @@ async fn run() {
     let now = Clock::System.now();
     database.store.ensure_partitions(now, u64::from(DAYS) + 31).await.expect("partitions can be made");
     let started = Instant::now();
-    fill(&postgres, records).await;
+    fill(&postgres, records, 0).await;
     roll_up(&database).await;
     postgres.batch_execute("VACUUM ANALYZE").await.expect("it runs");
     println!(
@@ -74,14 +76,21 @@ async fn run() {
     let sim = postgres.query_one("SELECT iccid FROM sim_numbers ORDER BY iccid LIMIT 1", &[]).await;
     let sim: String = sim.expect("a SIM").get(0);
     let modes = std::env::var("BENCH_MODES").unwrap_or_else(|_| "api,dashboard".into());
+    let reader = key(&database, "consumption:read").await;
+    let mut grows = false;
     for mode in modes.split(',') {
         match mode {
-            "api" => answers(&program, &key(&database, "consumption:read").await, &sim).await,
+            "api" => answers(&program, &reader, &sim).await,
             "dashboard" => pages::measure(&program, &key(&database, "*").await, &sim).await,
+            "growth" => grows = true,
             other => panic!("there is no mode {other}"),
         }
     }
     println!("RSS of simbridge {} MB", program.memory_mb());
+    drop(program);
+    if grows {
+        growth::measure(&database, &postgres, (&reader, &sim), records).await;
+    }
 }
 
 /// A key with a permission and without a limit of requests.
@@ -99,21 +108,43 @@ async fn answers(program: &Program, key: &str, sim: &str) {
     let requests = number("BENCH_REQUESTS", 2_000);
     println!("{:64} {:>10} {:>10} {:>10} {:>10}", "", "first", "p50", "p99", "bytes");
     let mut slowest = (Duration::ZERO, String::new());
-    for path in paths(Clock::System.now().date_naive()) {
-        for filter in ["", "mccmnc=22801", &format!("imsi={sim}")] {
-            if !filter.is_empty() && path.starts_with("invoices") {
-                continue;
-            }
-            let separator = if path.contains('?') { '&' } else { '?' };
-            let url = format!("http://{}/api/consumption/{path}{separator}{filter}", program.http);
-            let told = measure(&url, key, requests).await;
-            let name = format!("{path} {filter}");
-            println!("{name:64} {told}");
-            slowest = slowest.max((told.p99, name));
-        }
+    for question in questions(sim) {
+        let told = measure(&question.url(program), key, requests).await;
+        println!("{question:64} {told}");
+        slowest = slowest.max((told.p99, question.to_string()));
     }
     let (p99, name) = slowest;
     figure::tell("consumption_p99", p99.as_secs_f64() * 1e3, "ms", name.trim_end());
+}
+
+/// What is asked.
+pub(crate) struct Question {
+    path: String,
+    filter: String,
+}
+
+impl Question {
+    pub(crate) fn url(&self, program: &Program) -> String {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        format!("http://{}/api/consumption/{}{separator}{}", program.http, self.path, self.filter)
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{} {}", self.path, self.filter))
+    }
+}
+
+/// Every endpoint without a filter, by network and by SIM.
+pub(crate) fn questions(sim: &str) -> Vec<Question> {
+    let filters = [String::new(), "mccmnc=22801".into(), format!("imsi={sim}")];
+    let of_path = |path: String| {
+        let takes = |filter: &&String| filter.is_empty() || !path.starts_with("invoices");
+        let taken: Vec<_> = filters.iter().filter(takes).cloned().collect();
+        taken.into_iter().map(move |filter| Question { path: path.clone(), filter })
+    };
+    paths(Clock::System.now().date_naive()).into_iter().flat_map(of_path).collect()
 }
 
 /// How long answers took.
@@ -156,11 +187,6 @@ fn paths(today: NaiveDate) -> Vec<String> {
 
 /// The first answer, and the median and 99th percentile of those that many clients then ask for at once.
 async fn measure(url: &str, key: &str, requests: usize) -> Told {
-    // A client of its own is a connection of its own.
-    // Fails when it was installed before.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let client =
-        || Client::builder().no_proxy().no_gzip().pool_max_idle_per_host(1).build().expect("a client");
     let (first, bytes) = ask(&client(), url, key).await;
     let next = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..CLIENTS)
@@ -184,7 +210,14 @@ async fn measure(url: &str, key: &str, requests: usize) -> Told {
     Told { first, p50: took[took.len() / 2], p99: took[took.len() * 99 / 100], bytes }
 }
 
-async fn ask(client: &Client, url: &str, key: &str) -> (Duration, usize) {
+/// A client of its own is a connection of its own.
+pub(crate) fn client() -> Client {
+    // Fails when it was installed before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    Client::builder().no_proxy().no_gzip().pool_max_idle_per_host(1).build().expect("a client")
+}
+
+pub(crate) async fn ask(client: &Client, url: &str, key: &str) -> (Duration, usize) {
     let sent = Instant::now();
     let encoding = std::env::var("BENCH_ENCODING").unwrap_or_else(|_| "gzip".into());
     let request = client.get(url).bearer_auth(key).header("Accept-Encoding", encoding);

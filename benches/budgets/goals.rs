@@ -53,7 +53,7 @@ const fn goal(
 }
 
 #[rustfmt::skip]
-pub(crate) const GOALS: [Goal; 18] = [
+pub(crate) const GOALS: [Goal; 19] = [
     goal("ingest", "mqtt_to_bare", "MQTT QoS 1, 50 connections, committed, rollups on, beside the bare loader", Bound::AtLeast(0.6), ""),
     goal("ingest", "half_puback_p50", "PUBACK at half that rate: p50", Bound::Below(10.0), "ms"),
     goal("ingest", "half_puback_p99", "PUBACK at half that rate: p99", Bound::Below(100.0), "ms"),
@@ -72,6 +72,7 @@ pub(crate) const GOALS: [Goal; 18] = [
     goal("outage", "outage_first", "Database back: first acknowledgement after", Bound::AtMost(5.0), "s"),
     goal("outage", "outage_full_speed", "Database back: full speed after", Bound::AtMost(5.0), "s"),
     goal("api", "consumption_p99", "Consumption endpoints, 10,000,000 records, 100,000 SIMs: p99 of the slowest", Bound::Below(20.0), "ms"),
+    goal("api", "consumption_growth", "The same, computed each time: time with twice the records of the same SIMs and days, to that with once", Bound::Below(1.25), ""),
     goal("start", "first_start", "First start to first accepted PUBLISH", Bound::Below(5.0), "s"),
     goal("start", "start", "Start with an initialised data directory to first accepted PUBLISH", Bound::Below(1.0), "s"),
 ];

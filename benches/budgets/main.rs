@@ -8,13 +8,13 @@
 //! * `sustained`: half rate for five minutes: how far charts are behind, memory, PUBACK (`sustained` of `rollup`).
 //! * `connections`: memory of an idle connection; what others feel of hostile clients (`idle,hostile` of `broker`).
 //! * `outage`: the database is stopped for a minute under load (`outage` of `ingest`).
-//! * `api`: the consumption page over 10,000,000 records (`api` of `api`).
+//! * `api`: the consumption page over 10,000,000 records, and whether twice as many cost more (`api,growth` of `api`).
 //! * `start`: start to the first accepted PUBLISH (`start` of `ingest`).
 //!
 //! Environment: `BENCH_BUDGETS` (default all of these, with commas between them); the others are in the table as "not asked for" and
 //! do not count. `BENCH_BUDGETS_QUICK=1` tries all of it in a few minutes, with sizes for which no budget was made. `BENCH_SIMS`,
 //! `BENCH_RECORDS` and the other sizes of the benchmarks count for each benchmark that knows them. Sizes below the budget's are told
-//! with the table. `BENCH_DATABASE_URL` as for `ingest`; the server of `outage` and those of `start` are private ones always.
+//! with the table. A measurement that is not done after `BENCH_BUDGETS_LIMIT_MINUTES` (default 45) is ended. `BENCH_DATABASE_URL` as for `ingest`; the server of `outage` and those of `start` are private ones always.
 
 #[allow(dead_code, reason = "the benchmarks tell what is read here")]
 mod figure;

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use crate::figure::Figure;
 
@@ -64,11 +66,17 @@ pub(crate) const MEASUREMENTS: [Measurement; 6] = [
     Measurement {
         name: "api",
         bench: "api",
-        modes: "api",
+        modes: "api,growth",
         sizes: &[SIMS, asked("BENCH_RECORDS", 10_000_000, 200_000), enough("BENCH_REQUESTS", 2_000, 500)],
     },
     Measurement { name: "start", bench: "ingest", modes: "start", sizes: &[] },
 ];
+
+/// How long one measurement may take.
+fn limit() -> Duration {
+    let given = std::env::var("BENCH_BUDGETS_LIMIT_MINUTES").ok().and_then(|value| value.parse().ok());
+    Duration::from_secs(given.unwrap_or(45) * 60)
+}
 
 impl Size {
     /// What the environment says, or the size of this run.
@@ -112,12 +120,25 @@ impl Measurement {
         command.envs(self.sizes.iter().map(|size| (size.variable, size.value().to_string())));
         let mut child = command.spawn().expect("the benchmark was built");
         let printed = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (lines, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more after the limit.
+            printed.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)).ok();
+        });
+        let until = Instant::now() + limit();
         let mut figures = Vec::new();
-        for line in printed.lines() {
-            let line = line.expect("text");
-            match Figure::read(&line) {
-                Some(figure) => figures.push(figure),
-                None => println!("{line}"),
+        loop {
+            match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => match Figure::read(&line) {
+                    Some(figure) => figures.push(figure),
+                    None => println!("{line}"),
+                },
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    println!("{}: not done after {} min", self.name, limit().as_secs() / 60);
+                    child.kill().expect("it is our child");
+                    break;
+                }
             }
         }
         let status = child.wait().expect("it is our child");

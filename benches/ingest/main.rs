@@ -42,12 +42,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use simbridge::config::IngestConfig;
 use simbridge::domain::{Clock, TenantId};
 use simbridge::ingest::metrics::IngestMetrics;
 use simbridge::ingest::queue::{Message, Sender, Via};
-use simbridge::ingest::{BatchLimits, DatabaseState, PipelineOptions};
-use simbridge::payload::PayloadLimits;
+use simbridge::ingest::{DatabaseState, PipelineOptions};
 use simbridge::source::file::Format;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -248,17 +247,8 @@ async fn latencies(program: &Program, sims: usize, rate: f64) {
 }
 
 fn options(writers: usize) -> PipelineOptions {
-    PipelineOptions {
-        queue_max_messages: 20_000,
-        queue_max_bytes: 64 << 20,
-        writers,
-        batch: BatchLimits { max_messages: number("BENCH_BATCH", 4_000), max_bytes: 2 << 20 },
-        payload: PayloadLimits {
-            max_records: 1_000,
-            max_future: TimeDelta::hours(24),
-            max_age: TimeDelta::days(400),
-        },
-    }
+    let batch_max_messages = number("BENCH_BATCH", 4_000);
+    IngestConfig { writers, batch_max_messages, ..IngestConfig::default() }.pipeline_options()
 }
 
 async fn pipeline(database: &BenchDatabase, workload: &Workload, writers: usize) -> Duration {
