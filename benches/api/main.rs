@@ -10,8 +10,8 @@
 //! at the same time still share one.
 //!
 //! Then Chromium opens every page of the dashboard and tells when something was first seen, when all of it was there, and how long
-//! scripts ran (`pages`). `BENCH_MODES` (default `api,dashboard`) leaves out one or the other. `growth` at the end tells whether
-//! answers cost more with twice as many records of the same SIMs and days.
+//! scripts ran (`pages`). `BENCH_MODES` (default `api,dashboard`) leaves out one or the other. `growth`, if asked for, tells at the end
+//! whether answers cost more with twice as many records of the same SIMs and hours.
 //!
 //! Environment: as for `ingest`.
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench budgets` runs the other benchmarks, as far as budgets are about them, and prints one table at the end: budget,
 //! goal, what was measured, held or missed. The table is Markdown for docs/BENCHMARKS.md. The exit code is 1 when a goal is missed or
-//! its figure is not there. It takes about half an hour on two cores.
+//! its figure is not there. It takes less than an hour on two cores.
 //! * `ingest`: what is committed over MQTT beside the bare loader, and the latency of a PUBACK at half that rate
 //!   (`BENCH_MODES=bare,mqtt` of `ingest`).
 //! * `sustained`: half rate for five minutes: how far charts are behind, memory, PUBACK (`sustained` of `rollup`).
@@ -14,7 +14,8 @@
 //! Environment: `BENCH_BUDGETS` (default all of these, with commas between them); the others are in the table as "not asked for" and
 //! do not count. `BENCH_BUDGETS_QUICK=1` tries all of it in a few minutes, with sizes for which no budget was made. `BENCH_SIMS`,
 //! `BENCH_RECORDS` and the other sizes of the benchmarks count for each benchmark that knows them. Sizes below the budget's are told
-//! with the table. A measurement that is not done after `BENCH_BUDGETS_LIMIT_MINUTES` (default 45) is ended. `BENCH_DATABASE_URL` as for `ingest`; the server of `outage` and those of `start` are private ones always.
+//! with the table. A measurement that is not done after `BENCH_BUDGETS_LIMIT_MINUTES` (default 60) is ended. `BENCH_DATABASE_URL` as
+//! for `ingest`; the server of `outage` and those of `start` are private ones always.
 
 #[allow(dead_code, reason = "the benchmarks tell what is read here")]
 mod figure;

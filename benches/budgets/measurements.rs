@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::figure::Figure;
 
 /// One run of another benchmark.
@@ -75,7 +78,18 @@ pub(crate) const MEASUREMENTS: [Measurement; 6] = [
 /// How long one measurement may take.
 fn limit() -> Duration {
     let given = std::env::var("BENCH_BUDGETS_LIMIT_MINUTES").ok().and_then(|value| value.parse().ok());
-    Duration::from_secs(given.unwrap_or(45) * 60)
+    Duration::from_secs(given.unwrap_or(60) * 60)
+}
+
+/// What a benchmark has started would outlive it, and take the time of those that follow. Private PostgreSQLs end by themselves.
+fn end_programs_of(benchmark: u32) {
+    let threads = std::fs::read_dir(format!("/proc/{benchmark}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    for pid in lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()) {
+        let pid = Pid::from_raw(pid.parse().expect("the kernel lists numbers"));
+        // It may have ended meanwhile.
+        kill(pid, Signal::SIGTERM).ok();
+    }
 }
 
 impl Size {
@@ -136,6 +150,7 @@ impl Measurement {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     println!("{}: not done after {} min", self.name, limit().as_secs() / 60);
+                    end_programs_of(child.id());
                     child.kill().expect("it is our child");
                     break;
                 }

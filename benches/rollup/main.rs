@@ -7,7 +7,8 @@
 //!   hour and carrier and by SIM and day.
 //! * `sustained`: the program at full speed with the rollup lock held elsewhere and then with rollups on; then
 //!   `BENCH_SECONDS` (default 300) at half that speed, while the age of the oldest batch that no chart shows is looked at four
-//!   times a second. `BENCH_RATE` names the records a second instead; full speed is not tried then.
+//!   times a second. `BENCH_RATE` names the records a second instead; full speed is not tried then, and each SIM has sent one record
+//!   when it begins.
 //! * `capacity`, if asked for: for each of `BENCH_SIZES` (default `10000:100000,100000:1000000,1000000:10000000`, SIMs and records) the
 //!   program at full speed, until every record is in the charts; then what each of them cost in CPU, WAL and bytes of tables. The
 //!   last line is what `simulator plan --costs` reads.
@@ -168,11 +169,12 @@ async fn make_anew(database: &BenchDatabase, client: &Client) {
 async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     let program = Program::start(database).await;
     let client = database.connect().await;
-    let rate = match number("BENCH_RATE", 0) {
+    let asked = number("BENCH_RATE", 0);
+    let rate = match asked {
         0 => full_speed(&program, &client, sims).await / 2.0,
         rate => {
             // A SIM's first record of a cycle costs more.
-            program.load(sims, Some(sims as u64), None, 50, 100, None).await;
+            program.load(sims, Some(sims as u64), None, 50, 100, Some(rate as f64)).await;
             await_empty(&client).await;
             rate as f64
         }
@@ -181,7 +183,7 @@ async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     let (cpu, before) = (database.server_cpu_seconds(), program.commits().await);
     let watched = tokio::spawn(watch(client));
     let duration = Some(Duration::from_secs(seconds as u64));
-    let half = program.load(sims, None, duration, 50, 100, Some(rate)).await;
+    let load = program.load(sims, None, duration, 50, 100, Some(rate)).await;
     assert!(!watched.is_finished(), "the lag is looked at until the end");
     watched.abort();
     let after = program.commits().await;
@@ -191,19 +193,24 @@ async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     println!(
         "{seconds} s: {:.0} records/s, lag at most {highest:.1} s, mean {mean:.1} s; PUBACK p50 {:.1} ms, \
          p99 {:.1} ms, mean commit {:.1} ms; server {:.2} cores, RSS of simbridge {} MB",
-        half.records_per_second,
-        half.latency_ms.p50,
-        half.latency_ms.p99,
+        load.records_per_second,
+        load.latency_ms.p50,
+        load.latency_ms.p99,
         (after.1 - before.1) / (after.0 - before.0) * 1e3,
-        (database.server_cpu_seconds() - cpu) / half.seconds,
+        (database.server_cpu_seconds() - cpu) / load.seconds,
         program.memory_mb()
     );
-    let about = format!("{:.0} records/s", half.records_per_second);
-    tell("sustained_rate", half.records_per_second / rate, "", &about);
+    let about = format!("{:.0} records/s", load.records_per_second);
+    tell("sustained_rate", load.records_per_second / rate, "", &about);
     tell("rollup_lag", highest, "s", &format!("mean {mean:.1} s"));
-    tell("sustained_memory", program.peak_memory_mb() as f64, "MB", "also at full speed before");
-    tell("sustained_puback_p50", half.latency_ms.p50, "ms", &about);
-    tell("sustained_puback_p99", half.latency_ms.p99, "ms", &about);
+    tell(
+        "sustained_memory",
+        program.peak_memory_mb() as f64,
+        "MB",
+        if asked == 0 { "also at full speed before" } else { "" },
+    );
+    tell("sustained_puback_p50", load.latency_ms.p50, "ms", &about);
+    tell("sustained_puback_p99", load.latency_ms.p99, "ms", &about);
 }
 
 /// Records a second with rollups.

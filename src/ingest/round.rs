@@ -24,7 +24,7 @@ pub struct Round {
 impl Round {
     /// Folds repetitions of a record into one. `arrived` is in the order of arrival.
     pub fn fold(arrived: Vec<(NewRecord, Place)>) -> Self {
-        // Numbers are sorted instead of records, which take some hundred bytes each. Stable, so that of equal keys the one that
+        // Indices are sorted instead of records, which take some hundred bytes each. Stable, so that of equal keys the one that
         // came first is stored.
         let mut order: Vec<usize> = (0..arrived.len()).collect();
         order.sort_by(|a, b| arrived[*a].0.record.key.cmp(&arrived[*b].0.record.key));

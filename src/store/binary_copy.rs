@@ -66,12 +66,14 @@ impl Copy {
 
 /// The number of columns, then each value behind its length.
 fn append(piece: &mut BytesMut, types: &[Type], row: &[&(dyn ToSql + Sync)]) {
-    debug_assert_eq!(row.len(), types.len());
+    // A short row would reach the server as bad data, and be blamed on its record.
+    assert_eq!(row.len(), types.len());
     piece.put_i16(types.len() as i16);
     for (value, kind) in row.iter().zip(types) {
         let at = piece.len();
         piece.put_i32(NULL);
-        // The types are those of the statement, which its first test would tell, and no value is as long as 2 GB.
+        // The types are those of the statement, which its first test would tell; no text is as long as 2 GB, and chrono's years all fit
+        // the server's microseconds.
         let null = value.to_sql_checked(kind, piece).expect("a value of its column's type");
         if let IsNull::No = null {
             let length = (piece.len() - at - size_of::<i32>()) as i32;
