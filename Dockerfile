@@ -1,8 +1,5 @@
-# syntax=docker/dockerfile:1
-
-FROM rust:1-slim-bookworm AS build
-# For the allocator.
-RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+# Not the slim one, which has no `make` for the allocator: building fetches crates and nothing else.
+FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
 # The caches are not part of the image, so what it needs is copied out of them in the same step.
