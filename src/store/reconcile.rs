@@ -138,6 +138,7 @@ static RECONCILE_SLICE: Statement = statement!("reconcile_slice", TEXT, INT8);
 static RECONCILE_MONTHS: Statement = statement!("reconcile_months");
 static RECONCILE_LOCK: Statement = statement!("reconcile_lock");
 pub(super) static HOLD_RECORDS: Statement = statement!("hold_records");
+static RECONCILE_MEMORY: Statement = statement!("reconcile_memory");
 static RECONCILE_SCOPE: Statement = statement!("reconcile_scope");
 
 /// The queries stop counting here.
@@ -189,6 +190,7 @@ impl Store {
             .start()
             .await?;
         HOLD_RECORDS.execute(&tx, StatementMode::Unnamed, &[]).await?;
+        RECONCILE_MEMORY.execute(&tx, StatementMode::Unnamed, &[]).await?;
         let scope = RECONCILE_SCOPE.rows(&tx, self.mode, &[]).await?;
         let results = check(&tx, &Scope::Everything).await?;
         let scope = &scope[0];

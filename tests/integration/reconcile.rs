@@ -69,3 +69,28 @@ async fn a_total_that_does_not_add_up_is_found_in_the_background_and_forgotten_w
     stop.cancel();
     watching.await.expect("it ends");
 }
+
+/// Catches looking only at the first and the last of a SIM's records, between which it belonged to another carrier.
+#[tokio::test]
+async fn a_record_is_found_that_lies_between_two_others_and_has_what_was_in_force_for_them_but_not_for_it() {
+    let database = TestDatabase::new().await;
+    let pipeline = TestPipeline::start_at(&database.store, NOW);
+    let iccid = "8941000000000000000";
+    database.import_at(NOW, &[sim(iccid)]).await;
+    for day in [2, 4, 6] {
+        let at = format!("2026-03-0{day}T10:00:00Z");
+        pipeline.one(iccid, record_at(&format!("day-{day}"), &at, 5)).await;
+    }
+    database.assert_reconciled().await;
+    database
+        .run(
+            "INSERT INTO sim_ownership (iccid, valid_from, tenant_id, sim_id, carrier_id, rate_plan_id)
+             SELECT o.iccid, timestamptz '2026-03-03', o.tenant_id, o.sim_id, coalesce(o.carrier_id, 0) + 1, o.rate_plan_id FROM sim_ownership o
+             UNION ALL SELECT o.iccid, timestamptz '2026-03-05', o.tenant_id, o.sim_id, o.carrier_id, o.rate_plan_id FROM sim_ownership o",
+        )
+        .await;
+    let found = database.store.reconcile().await.expect("the database answers");
+    let of_records = found.results.iter().find(|result| result.name == "I6").expect("it is looked at");
+    assert_eq!(of_records.violations, 1, "{:?}", of_records.shown);
+    assert!(of_records.shown[0].contains("day-4"), "{:?}", of_records.shown);
+}
