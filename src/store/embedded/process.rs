@@ -18,7 +18,7 @@ pub(super) const DEFAULTS: [(&str, &str); 12] = [
     // Changes of a chunk of rollups are gathered in temporary tables (ADR 0007); memory is taken as they grow.
     ("temp_buffers", "128MB"),
     ("max_connections", "60"),
-    ("max_wal_size", "2GB"),
+    ("max_wal_size", "4GB"),
     ("checkpoint_timeout", "15min"),
     ("fsync", "on"),
     ("full_page_writes", "on"),

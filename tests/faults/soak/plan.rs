@@ -27,7 +27,7 @@ pub(super) struct Plan {
     /// What is still put down to a mishap after the program has recovered: it catches up with the backlog of rollups.
     pub(super) allowance: Duration,
     pub(super) sample_every: Duration,
-    /// PostgreSQL replays up to 2 GB of its log when it was killed under a load for long, on a machine that does other work.
+    /// PostgreSQL replays up to 4 GB of its log when it was killed under a load for long, on a machine that does other work.
     pub(super) patience: Duration,
     /// Tables that were smaller than this are pages and not bloat.
     pub(super) bloat_floor: u64,

@@ -32,7 +32,7 @@ async fn the_first_start_makes_a_durable_private_server() {
         Some(gigabytes) => gigabytes.parse::<u64>().unwrap() * 1024,
         None => buffers.strip_suffix("MB").unwrap().parse().unwrap(),
     };
-    assert!((128..=1024).contains(&buffers_mb), "a share of the memory: {buffers}");
+    assert!((128..=8192).contains(&buffers_mb), "a share of the memory: {buffers}");
     let best = "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END FROM pg_settings WHERE name = 'wal_compression'";
     let best: String = client.query_one(best, &[]).await.unwrap().get(0);
     assert_eq!(setting(&client, "wal_compression").await, best);
