@@ -17,6 +17,8 @@ use super::watch::{Sample, Samples, megabytes, slope};
 const SLOPE: f64 = 1.0;
 /// Megabytes that a run may grow by which is too short for a slope: caches are still filling up.
 const GROWTH: f64 = 8.0;
+/// Parts of a run of which each has its lowest RSS: five minutes of an hour.
+const LOWEST_OF: u64 = 12;
 const BLOAT: f64 = 2.0;
 /// Whoever asks for metrics has a socket too, and a look may meet one that is about to be closed.
 const PASSERS_BY: usize = 4;
@@ -52,7 +54,8 @@ impl Report<'_> {
         let slope = self
             .memory_slope()
             .map_or("unknown".into(), |(slope, error)| format!("{slope:+.2} ± {error:.2} MB/h"));
-        println!("| RSS slope after {} s | {slope} |", plan.warm_up.as_secs());
+        let (from, each) = (plan.warm_up.as_secs(), plan.length.as_secs() / LOWEST_OF);
+        println!("| Slope after {from} s of the lowest RSS of each {each} s | {slope} |");
         println!("| Open files {} |", self.range(|sample| sample.files as f64, ""));
         println!("| Rollup lag {} |", self.range(|sample| sample.lag.unwrap_or_default(), "s"));
         println!("| Records that wait {} |", self.range(|sample| sample.waiting, ""));
@@ -115,10 +118,19 @@ impl Report<'_> {
         Some(format!("charts were too far behind {} times, first (second, lag) {first:?}", late.len()))
     }
 
-    /// In MB an hour, with its standard error; none of less than four looks.
+    /// In MB an hour, with its standard error; none of less than four points. What is on its way takes memory that is given back, and
+    /// looks that follow each other meet the same: of each part of the time the lowest counts, which a leak raises too.
     fn memory_slope(&self) -> Option<(f64, f64)> {
-        let point = |sample: &Sample| (sample.at.as_secs_f64() / 3600.0, megabytes(sample.memory));
-        let points: Vec<_> = self.samples.steady(self.plan).map(point).collect();
+        let part = self.plan.length.as_secs_f64() / LOWEST_OF as f64;
+        let mut lowest: BTreeMap<u64, &Sample> = BTreeMap::new();
+        for sample in self.samples.steady(self.plan) {
+            let of_part = lowest.entry((sample.at.as_secs_f64() / part) as u64).or_insert(sample);
+            if sample.memory < of_part.memory {
+                *of_part = sample;
+            }
+        }
+        let point = |sample: &&Sample| (sample.at.as_secs_f64() / 3600.0, megabytes(sample.memory));
+        let points: Vec<_> = lowest.values().map(point).collect();
         (points.len() > 3).then(|| slope(&points))
     }
 
