@@ -126,7 +126,10 @@ pub(crate) fn readable_directory() -> TempDir {
 }
 
 async fn launch(directory: &Path) -> EmbeddedPostgres {
-    let options = EmbeddedOptions::new(directory.join("data"));
+    let mut options = EmbeddedOptions::new(directory.join("data"));
+    if let Ok(size) = std::env::var("BENCH_SHARED_BUFFERS") {
+        options.settings.push(("shared_buffers".into(), size));
+    }
     let postgres = EmbeddedPostgres::start(options).await.expect("PostgreSQL");
     postgres.stop_when_this_process_ends(Some(directory)).expect("a watchdog");
     postgres

@@ -17,7 +17,8 @@
 //! * `start`, if asked for: from the start of the program, with a private PostgreSQL, to the first PUBACK.
 //! * `import`: the same rows from a file, as `simbridge import` reads it, once as NDJSON and once as CSV.
 //!
-//! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started),
+//! Environment: `BENCH_DATABASE_URL` (a server on which databases may be made; otherwise a private one is started, with
+//! `BENCH_SHARED_BUFFERS` if that is given, such as 1GB),
 //! `BENCH_RECORDS` (default 600000), `BENCH_SIMS` (default 100000), `BENCH_ROUNDS` (default 3), `BENCH_MODES` (default
 //! `bare,pipeline,mqtt,source,http,radius,import`).
 

@@ -50,6 +50,7 @@ pub(crate) async fn run(sims: usize, outage: Duration) {
     let seen = load.watch(AFTER).await;
 
     let first = seen.iter().find(|(_, acked)| *acked > stopped + meanwhile).map_or(NEVER, |(at, _)| *at);
+    println!("outage: records in each second after the return: {}", by_second(&seen));
     // The time without any acknowledgement is no part of a rate.
     let working: Vec<_> = seen.into_iter().filter(|(at, _)| *at >= first).collect();
     let full_speed = full_speed(&working, before);
@@ -77,6 +78,12 @@ fn full_speed(seen: &[(f64, u64)], before: f64) -> f64 {
     let rate = |from: &(f64, u64)| later(from.0).map(|to| (to.1 - from.1) as f64 / (to.0 - from.0));
     let as_before = |from: &&(f64, u64)| rate(from).is_some_and(|rate| rate >= FULL_SPEED * before);
     seen.iter().find(as_before).map_or(NEVER, |(at, _)| *at)
+}
+
+fn by_second(seen: &[(f64, u64)]) -> String {
+    let at = |second: f64| seen.iter().find(|(at, _)| *at >= second).map(|(_, acked)| *acked);
+    let seconds = (0..15).map_while(|n| Some((at(f64::from(n) + 1.0)? - at(f64::from(n))?).to_string()));
+    seconds.collect::<Vec<_>>().join(", ")
 }
 
 /// As many records as the program acknowledges.

@@ -8,7 +8,7 @@
 //! * `sustained`: the program at full speed with the rollup lock held elsewhere and then with rollups on; then
 //!   `BENCH_SECONDS` (default 300) at half that speed, while the age of the oldest batch that no chart shows is looked at four
 //!   times a second. `BENCH_RATE` names the records a second instead; full speed is not tried then, and each SIM has sent one record
-//!   when it begins.
+//!   when it begins. With `BENCH_STORED_RECORDS` so many were stored before, and how fast that went is told.
 //! * `capacity`, if asked for: for each of `BENCH_SIZES` (default `10000:100000,100000:1000000,1000000:10000000`, SIMs and records) the
 //!   program at full speed, until every record is in the charts; then what each of them cost in CPU, WAL and bytes of tables. The
 //!   last line is what `simulator plan --costs` reads.
@@ -169,6 +169,10 @@ async fn make_anew(database: &BenchDatabase, client: &Client) {
 async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     let program = Program::start(database).await;
     let client = database.connect().await;
+    let stored = number("BENCH_STORED_RECORDS", 0);
+    if stored > 0 {
+        store(&program, &client, database, sims, stored).await;
+    }
     let asked = number("BENCH_RATE", 0);
     let rate = match asked {
         0 => full_speed(&program, &client, sims).await / 2.0,
@@ -211,6 +215,21 @@ async fn sustained(database: &BenchDatabase, sims: usize, seconds: usize) {
     );
     tell("sustained_puback_p50", load.latency_ms.p50, "ms", &about);
     tell("sustained_puback_p99", load.latency_ms.p99, "ms", &about);
+}
+
+/// At full speed, in five parts: the larger the tables, the more of them each record has to look up in.
+async fn store(program: &Program, client: &Client, database: &BenchDatabase, sims: usize, records: usize) {
+    for part in 1..=5 {
+        let cpu = database.server_cpu_seconds();
+        let load = program.load(sims, Some(records as u64 / 5), None, 50, 100, None).await;
+        await_empty(client).await;
+        println!(
+            "{} records stored: {:.0} records/s, {:.1} µs of CPU of the server a record",
+            part * records / 5,
+            load.records_per_second,
+            (database.server_cpu_seconds() - cpu) * 1e6 / (records / 5) as f64
+        );
+    }
 }
 
 /// Records a second with rollups.
