@@ -19,6 +19,9 @@ const CREATE_DATABASE: &str = include_str!("../sql/embedded_create_database.sql"
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
+/// A server that is ready may make our database first; whoever asks too briefly makes it begin anew.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a connection attempt tells about the server.
 enum Answer {
     Ready,
@@ -45,7 +48,7 @@ impl EmbeddedPostgres {
             LeftBehind::Answers { pid, .. } => {
                 self.state().server = Some(Server::Adopted(pid));
                 let mark = self.log.len();
-                match self.await_ready(Instant::now() + self.start_timeout, mark).await {
+                match self.await_recovery(Instant::now() + self.start_timeout, mark).await {
                     Ok(()) => {
                         tracing::info!(pid, "adopted the PostgreSQL that a killed owner left behind");
                         Ok(true)
@@ -69,7 +72,7 @@ impl EmbeddedPostgres {
             }
             let mark = self.log.len();
             self.spawn()?;
-            match self.await_ready(deadline, mark).await {
+            match self.await_recovery(deadline, mark).await {
                 Err(EmbeddedError::StartFailed { message, .. })
                     if is_passing(&message) && Instant::now() + pause < deadline =>
                 {
@@ -114,9 +117,28 @@ impl EmbeddedPostgres {
         Ok(())
     }
 
+    /// Waits until the server is ready or has ended, and says after `deadline` that it does. A long recovery must be let finish:
+    /// it would begin anew, and whoever ends it each time never sees the end.
+    async fn await_recovery(&self, deadline: Instant, mark: u64) -> Result<(), EmbeddedError> {
+        let mut deadline = deadline;
+        loop {
+            match self.await_ready(deadline, mark).await {
+                Err(EmbeddedError::StartTimeout { message, .. }) => {
+                    tracing::warn!(
+                        pid = self.pid(),
+                        message,
+                        "PostgreSQL takes long to start: waiting for it"
+                    );
+                    deadline = Instant::now() + self.start_timeout;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
     /// Waits until the server accepts connections and has the program's database.
     /// `mark`: the length of the log before the server was started.
-    pub(super) async fn await_ready(&self, deadline: Instant, mark: u64) -> Result<(), EmbeddedError> {
+    async fn await_ready(&self, deadline: Instant, mark: u64) -> Result<(), EmbeddedError> {
         let mut last = "it is still starting or recovering".to_owned();
         while Instant::now() < deadline {
             // Asked first: a server that fails to start has always written why before it ended.
@@ -130,7 +152,8 @@ impl EmbeddedPostgres {
                 sleep(POLL).await;
                 continue;
             }
-            match timeout_at(deadline, ask(&self.config_for("postgres"))).await {
+            let until = deadline.max(Instant::now() + ANSWER_WITHIN);
+            match timeout_at(until, ask(&self.config_for("postgres"))).await {
                 Ok(Answer::Ready) => return Ok(()),
                 Ok(Answer::WrongPassword) => {
                     return Err(EmbeddedError::PasswordRefused { path: self.layout.password() });

@@ -27,10 +27,27 @@ fn machine_bytes(root: &Path) -> Option<u64> {
     total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The limit of the control group (version 2, then 1) in which a container sees itself at the root; `None` without one.
+/// The least limit of the control groups (version 1 or 2) that we are in, as a service or in a container; `None` without one.
 fn container_bytes(root: &Path) -> Option<u64> {
-    let files = ["sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    files.iter().find_map(|file| std::fs::read_to_string(root.join(file)).ok()?.trim().parse().ok())
+    let ours = std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    // A container sees itself at the root, whatever path it is told.
+    ours.lines().chain(["0::/", "0:memory:/"]).filter_map(|group| limit_of_group(root, group)).min()
+}
+
+/// Of a line such as `0::/system.slice/simbridge.service` (version 2) or `9:memory:/docker/…`: what the group and those around it may take.
+fn limit_of_group(root: &Path, line: &str) -> Option<u64> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    let (top, file) = match controllers {
+        "" => ("sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|name| name == "memory") => {
+            ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    let top = root.join(top);
+    let group = top.join(path.trim_start_matches('/'));
+    let around = group.ancestors().take_while(|directory| directory.starts_with(&top));
+    around.filter_map(|group| std::fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
 }
 
 #[cfg(test)]
@@ -65,5 +82,31 @@ mod tests {
             Some(1 << 30),
             "no limit in version 2: version 1 may have one"
         );
+    }
+
+    /// Catches a service with `MemoryMax=` that takes a quarter of the whole machine.
+    #[test]
+    fn the_least_limit_of_all_groups_around_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let limit = |directory: &str, file: &str, bytes: &str| {
+            let directory = root.path().join(directory);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(file), bytes).unwrap();
+        };
+        limit(
+            "proc/self",
+            "cgroup",
+            "9:cpu,memory:/docker/a\n1:name=systemd:/x\n0::/system.slice/simbridge.service\n",
+        );
+        limit("sys/fs/cgroup/system.slice/simbridge.service", "memory.max", "max\n");
+        assert_eq!(container_bytes(root.path()), None);
+        limit("sys/fs/cgroup/system.slice", "memory.max", "3000\n");
+        assert_eq!(container_bytes(root.path()), Some(3000), "that of the slice");
+        limit("sys/fs/cgroup/system.slice/simbridge.service", "memory.max", "2000\n");
+        assert_eq!(container_bytes(root.path()), Some(2000));
+        limit("sys/fs/cgroup/memory/docker/a", "memory.limit_in_bytes", "1000\n");
+        assert_eq!(container_bytes(root.path()), Some(1000), "of version 1");
+        limit("sys/fs/cgroup/x", "memory.max", "1\n");
+        assert_eq!(container_bytes(root.path()), Some(1000), "of others");
     }
 }

@@ -70,9 +70,10 @@ pub struct EmbeddedOptions {
     pub bin_dir: Option<PathBuf>,
     /// Further PostgreSQL settings, which win over the launcher's defaults.
     pub settings: Vec<(String, String)>,
-    /// Recovery after a crash counts too, so this is long; an ordinary start takes a fraction of a second.
+    /// How often a start that lasts is told; an ordinary one takes a fraction of a second. It is not given up.
     pub start_timeout: Duration,
-    /// How long an orderly shutdown may take before PostgreSQL is told to drop everything.
+    /// How long an orderly shutdown may take before PostgreSQL is told to drop everything: it writes what changed since the
+    /// last checkpoint, up to all of the shared buffers.
     pub stop_timeout: Duration,
 }
 
@@ -83,7 +84,7 @@ impl EmbeddedOptions {
             bin_dir: None,
             settings: Vec::new(),
             start_timeout: Duration::from_secs(120),
-            stop_timeout: Duration::from_secs(20),
+            stop_timeout: Duration::from_secs(60),
         }
     }
 }

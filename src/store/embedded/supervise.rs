@@ -56,32 +56,14 @@ impl EmbeddedPostgres {
             let failure = match self.launch().await {
                 Ok(()) => return true,
                 Err(EmbeddedError::Stopping) => return false,
-                // A long recovery must be let finish: starting it over would never end.
-                Err(EmbeddedError::StartTimeout { .. }) => self.await_recovery().await,
                 Err(failure) => failure.to_string(),
             };
-            if failure.is_empty() {
-                return true;
-            }
             if failure != told {
                 tracing::error!(error = failure, "PostgreSQL does not start again: trying until it does");
                 told = failure;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
-        }
-    }
-
-    /// Empty when the server became ready, else why it did not.
-    async fn await_recovery(&self) -> String {
-        tracing::warn!(pid = self.pid(), "PostgreSQL takes long to start: waiting for it");
-        loop {
-            let mark = self.log.len();
-            match self.await_ready(Instant::now() + self.start_timeout, mark).await {
-                Ok(()) => return String::new(),
-                Err(EmbeddedError::StartTimeout { .. }) => {}
-                Err(failure) => return failure.to_string(),
-            }
         }
     }
 }

@@ -126,3 +126,19 @@ async fn an_odd_data_directory_is_no_obstacle() {
     assert!(postgres.redacted_url().starts_with("postgresql://simbridge:***@/simbridge?host=/tmp/"));
     postgres.stop().await.unwrap();
 }
+
+/// Catches a start that is given up while the server recovers: whoever starts it next begins the recovery anew, and so on.
+#[tokio::test]
+async fn a_start_that_lasts_is_waited_for() {
+    let place = Place::new();
+    let mut options = place.options();
+    options.start_timeout = Duration::from_millis(1);
+    let postgres = EmbeddedPostgres::start(options.clone()).await.unwrap();
+    connect(&postgres).await.batch_execute("CREATE TABLE kept AS SELECT 1 AS n").await.unwrap();
+    send(postgres.pid(), Signal::SIGKILL);
+    drop(postgres);
+    let recovered = EmbeddedPostgres::start(options).await.unwrap();
+    let kept = connect(&recovered).await.query("SELECT n FROM kept", &[]).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    recovered.stop().await.unwrap();
+}
