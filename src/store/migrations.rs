@@ -24,7 +24,7 @@ macro_rules! migration {
     };
 }
 
-static MIGRATIONS: [Migration; 37] = [
+static MIGRATIONS: [Migration; 38] = [
     migration!(1, "inventory"),
     migration!(2, "usage"),
     migration!(3, "cycles_and_partitions"),
@@ -62,6 +62,7 @@ static MIGRATIONS: [Migration; 37] = [
     migration!(35, "steady_alerts"),
     migration!(36, "room_for_totals"),
     migration!(37, "rollups_along_indexes"),
+    migration!(38, "cheaper_check_of_cycles"),
 ];
 
 static LOCK: Statement = statement!("migration_lock");

@@ -27,7 +27,8 @@ SELECT format('record %s of SIM %s at %s: tenant %s carrier %s plan %s cycle %s,
               r.record_id, r.iccid, r.period_start, r.tenant_id, r.carrier_id, r.rate_plan_id, r.cycle_id,
               o.tenant_id, o.carrier_id, o.rate_plan_id, c.cycle_id) AS violation
 FROM doubtful d
-JOIN usage_records r ON r.iccid = d.iccid
+-- The bounds once more: the planner takes an equation along, not what is known of its other side.
+JOIN usage_records r ON r.iccid = d.iccid AND r.iccid > $1 AND r.iccid <= $2
 -- What a record of this SIM, sent by this tenant, is given when it is stored (records_in_force).
 LEFT JOIN LATERAL (
     SELECT s.tenant_id, s.sim_id, s.carrier_id, s.rate_plan_id FROM sim_ownership s
