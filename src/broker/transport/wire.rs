@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 use super::READ_BYTES;
 
@@ -35,7 +37,7 @@ impl Wire {
     pub(super) fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         buffer.reserve(READ_BYTES);
         let tls = match self {
-            Self::Tcp(tcp) => return tcp.try_read_buf(buffer),
+            Self::Tcp(tcp) => return read_now(tcp, buffer),
             Self::Tls(tls) => tls,
         };
         let mut read = 0;
@@ -71,6 +73,19 @@ impl Wire {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.get_mut().0,
         }
+    }
+}
+
+/// Unlike `try_read_buf`, a read that left room in the buffer is known to have emptied the socket: nobody asks it again
+/// to be told that nothing is there.
+fn read_now(tcp: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    // `readable` is asked before anything waits for the socket, so nobody has to be woken by this.
+    let mut context = Context::from_waker(Waker::noop());
+    // Whose turn it is has been decided; out of turn, a socket that is full would look like an empty one.
+    let read = unconstrained(poll_fn(|context| poll_read_buf(Pin::new(&mut *tcp), context, buffer)));
+    match pin!(read).poll(&mut context) {
+        Poll::Ready(read) => read,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 
