@@ -31,7 +31,7 @@ pub(crate) struct PlanArgs {
     /// Share of a machine's cores that may be busy at the peak, above 0 to 1.
     #[arg(long, default_value_t = 0.6)]
     busy: f64,
-    /// Connections of one instance (the program's mqtt.max_connections).
+    /// Connections of one instance (the program's mqtt.max_connections), and of a broker that stands apart.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     connections: u64,
     /// Terabytes that a database node may store, above 0.
@@ -78,6 +78,9 @@ impl PlanArgs {
     }
 }
 
+/// Said when one database node is not enough.
+const DEPLOYMENTS: &str = "                  each a deployment of its own: no tenant is spread over two";
+
 fn table(plan: &Plan) -> String {
     let (fleet, costs) = (&plan.fleet, &plan.costs);
     let bound = match plan.bridges_bound {
@@ -97,7 +100,7 @@ fn table(plan: &Plan) -> String {
         ),
     };
     let busy = fleet.busy * 100.0;
-    let lines = [
+    let mut lines = vec![
         format!("{} SIMs, a record each {:?}", grouped(fleet.sims as f64), fleet.interval),
         format!(
             "  records         {}/s, at the peak {}/s",
@@ -117,7 +120,12 @@ fn table(plan: &Plan) -> String {
             fleet.keep_days
         ),
         format!("Machines of {} cores, {busy:.0} % busy at the peak", fleet.cores_a_machine),
-        format!("  bridges         {}: {bound}", grouped(plan.bridges as f64)),
+        format!("  bridges         {}, each with its broker: {bound}", grouped(plan.bridges as f64)),
+        format!(
+            "  or apart        brokers of another kind: {}; bridges behind them, as one group: {}",
+            grouped(plan.separate_brokers as f64),
+            grouped(plan.bridges_behind_brokers as f64)
+        ),
         format!("  database nodes  {}: {database_bound}", grouped(plan.database_nodes as f64)),
         format!(
             "From {:.0} µs of a core in a bridge and {:.0} µs in the database, {:.0} bytes of WAL and {:.0} stored bytes a record.",
@@ -128,6 +136,9 @@ fn table(plan: &Plan) -> String {
         ),
         "Multiplied, not tried: docs/SCALING.md says what was measured, and up to which size.".to_owned(),
     ];
+    if plan.database_nodes > 1 {
+        lines.insert(lines.len() - 2, DEPLOYMENTS.to_owned());
+    }
     lines.join("\n")
 }
 
@@ -156,6 +167,25 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Catches a reader who takes nodes for one database.
+    #[test]
+    fn more_than_one_database_node_is_told_to_be_more_than_one_deployment() {
+        let fleet = |sims| Fleet {
+            sims,
+            interval: Duration::from_secs(300),
+            peak: 3.0,
+            keep_days: 400,
+            networks_a_day: 1.0,
+            cores_a_machine: 16,
+            busy: 0.6,
+            connections_an_instance: 20_000,
+            bytes_a_node: 20e12,
+        };
+        let told = |sims| table(&Plan::new(fleet(sims), Costs::measured()));
+        assert!(told(10_000_000).contains(DEPLOYMENTS));
+        assert!(!told(1_000).contains(DEPLOYMENTS));
+    }
 
     #[test]
     fn numbers_are_grouped_and_sizes_have_units() {

@@ -120,6 +120,11 @@ pub struct Plan {
     /// simbridge with its broker.
     pub bridges: u64,
     pub bridges_bound: Bound,
+    /// Where brokers stand apart from bridges: as many with as many connections each.
+    pub separate_brokers: u64,
+    /// Bridges that share what those brokers have.
+    pub bridges_behind_brokers: u64,
+    /// Each a deployment of its own: SIMs are not spread over them by simbridge.
     pub database_nodes: u64,
     pub database_bound: Bound,
     pub connection_memory_bytes: f64,
@@ -158,6 +163,8 @@ impl Plan {
             database_cores,
             bridges: by_cpu.max(by_connections),
             bridges_bound: if by_connections > by_cpu { Bound::Connections } else { Bound::Cpu },
+            separate_brokers: by_connections,
+            bridges_behind_brokers: by_cpu,
             database_nodes: database_by_cpu.max(by_disk),
             database_bound: if by_disk > database_by_cpu { Bound::Disk } else { Bound::Cpu },
             connection_memory_bytes: sims * costs.connection_bytes,
@@ -215,6 +222,14 @@ mod tests {
         let day = 864e6 * 500.0 + 3e6 * 100.0;
         assert_eq!(plan.month_bytes, day * 30.0 + 3e6 * 200.0);
         assert_eq!(plan.kept_bytes, plan.month_bytes + 3e6 * 300.0);
+    }
+
+    #[test]
+    fn brokers_that_stand_apart_leave_bridges_only_the_records() {
+        let plan = Plan::new(fleet(3_000_000), costs());
+        assert_eq!((plan.separate_brokers, plan.bridges_behind_brokers), (150, 1));
+        let busy = Plan::new(Fleet { interval: Duration::from_millis(10), ..fleet(20_000) }, costs());
+        assert_eq!((busy.separate_brokers, busy.bridges_behind_brokers), (1, 15));
     }
 
     #[test]
