@@ -25,14 +25,14 @@ fn kills() -> usize {
     std::env::var("SIMBRIDGE_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(3)
 }
 
-/// One of two instances, on a network of its own to the database.
+/// One of several instances, on a network of its own to the database.
 struct Instance {
     process: BridgeProcess,
     options: BridgeOptions,
     database: Link,
 }
 
-struct Pair {
+struct Instances {
     scene: Scene,
     client: tokio_postgres::Client,
     running: Vec<Instance>,
@@ -49,17 +49,17 @@ async fn slow_rollups(server: &DurableServer) {
     server.client().await.batch_execute(sql).await.expect("a trigger");
 }
 
-impl Pair {
-    async fn start() -> Self {
+impl Instances {
+    async fn start(count: usize) -> Self {
         let scene = Scene::set().await;
         slow_rollups(&scene.server).await;
         let client = scene.server.client().await;
         let mut running = Vec::new();
-        for name in NAMES {
+        for name in &NAMES[..count] {
             let database = Link::to(Place::Postgres(scene.server.socket())).await;
             let url = scene.server.url_through(database.address);
             let mut options = BridgeOptions::new(format!("{url}&application_name={name}"));
-            options.set("mqtt.instance_name", name);
+            options.set("mqtt.instance_name", *name);
             let process = BridgeProcess::start(&options).await;
             running.push(Instance { process, options, database });
         }
@@ -86,14 +86,13 @@ impl Pair {
         .await
     }
 
-    /// How long it takes from now until the other instance leads; the fleet has moved to it.
+    /// How long it takes from now until another instance leads; the fleet has moved to the next one.
     async fn handed_over(&self, from: usize) -> Duration {
         let began = Instant::now();
-        let other = &self.running[1 - from];
-        self.scene.devices.lead_to(Place::Tcp(other.process.mqtt));
+        let next = &self.running[(from + 1) % self.running.len()];
+        self.scene.devices.lead_to(Place::Tcp(next.process.mqtt));
         self.scene.devices.end(End::Close);
-        eventually("the other one leads", async || (leader(&self.client).await? == 1 - from).then_some(()))
-            .await;
+        eventually("another one leads", async || (leader(&self.client).await? != from).then_some(())).await;
         began.elapsed()
     }
 
@@ -117,67 +116,77 @@ fn assert_kept(what: &str, mut times: Vec<Duration>) {
 /// Catches a lock that the server keeps for an instance that is dead, because it is in the middle of a long statement for it
 /// (no `client_connection_check_interval`).
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_killed_in_rollup_duty_is_replaced_within_seconds() {
-    let mut pair = Pair::start().await;
+async fn whoever_of_two_is_killed_in_rollup_duty_is_replaced_within_seconds() {
+    kill_leaders(2).await;
+}
+
+/// The same with three that are left.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_of_four_is_killed_in_rollup_duty_is_replaced_within_seconds() {
+    kill_leaders(4).await;
+}
+
+async fn kill_leaders(count: usize) {
+    let mut instances = Instances::start(count).await;
     let mut times = Vec::new();
     for _ in 0..kills() {
-        pair.fleet.more_acked(50).await;
-        let which = pair.amid_chunk(LONG_STATEMENT).await;
-        pair.pace("0.2").await;
-        pair.running[which].process.signal(Signal::SIGKILL);
-        times.push(pair.handed_over(which).await);
-        let options = &pair.running[which].options;
-        pair.running[which].process = BridgeProcess::start(options).await;
+        instances.fleet.more_acked(50).await;
+        let which = instances.amid_chunk(LONG_STATEMENT).await;
+        instances.pace("0.2").await;
+        instances.running[which].process.signal(Signal::SIGKILL);
+        times.push(instances.handed_over(which).await);
+        let options = &instances.running[which].options;
+        instances.running[which].process = BridgeProcess::start(options).await;
     }
-    assert_kept("kill -9", times);
-    pair.prove().await;
+    assert_kept(&format!("kill -9 of one of {count}"), times);
+    instances.prove().await;
 }
 
 /// Catches a transaction of a duty that may stand idle for as long as any other (`database.statement_timeout_ms`), and a leader
 /// that goes on where it was when it wakes: what it had begun would count twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_freezes_or_is_cut_off_in_rollup_duty_is_replaced_within_seconds() {
-    let pair = Pair::start().await;
+    let instances = Instances::start(2).await;
     let [mut frozen, mut cut] = [Vec::new(), Vec::new()];
     for turn in 0..kills().min(20) {
-        pair.fleet.more_acked(50).await;
-        let which = pair.amid_chunk("1").await;
-        pair.pace("0.2").await;
-        let instance = &pair.running[which];
+        instances.fleet.more_acked(50).await;
+        let which = instances.amid_chunk("1").await;
+        instances.pace("0.2").await;
+        let instance = &instances.running[which];
         if turn % 2 == 0 {
             instance.process.signal(Signal::SIGSTOP);
-            frozen.push(pair.handed_over(which).await);
+            frozen.push(instances.handed_over(which).await);
             instance.process.signal(Signal::SIGCONT);
         } else {
             instance.database.set(Passage::Silent);
-            cut.push(pair.handed_over(which).await);
+            cut.push(instances.handed_over(which).await);
             instance.database.set(Passage::Open);
             // The server has closed its side; this one hears of it now.
             instance.database.end(End::Close);
         }
         // It takes part again: what it had begun was taken back.
-        pair.fleet.more_acked(50).await;
+        instances.fleet.more_acked(50).await;
     }
     assert_kept("frozen", frozen);
     assert_kept("cut off", cut);
-    pair.prove().await;
+    instances.prove().await;
 }
 
 /// Catches an end that does not finish, nor give back, what it is at.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_ends_in_rollup_duty_is_replaced_within_seconds() {
-    let mut pair = Pair::start().await;
+    let mut instances = Instances::start(2).await;
     let mut times = Vec::new();
     for _ in 0..kills().min(20) {
-        pair.fleet.more_acked(50).await;
-        let which = pair.amid_chunk("1").await;
-        pair.pace("0.2").await;
-        pair.running[which].process.signal(Signal::SIGTERM);
-        times.push(pair.handed_over(which).await);
-        let fresh = BridgeProcess::start(&pair.running[which].options).await;
-        let ended = std::mem::replace(&mut pair.running[which].process, fresh);
+        instances.fleet.more_acked(50).await;
+        let which = instances.amid_chunk("1").await;
+        instances.pace("0.2").await;
+        instances.running[which].process.signal(Signal::SIGTERM);
+        times.push(instances.handed_over(which).await);
+        let fresh = BridgeProcess::start(&instances.running[which].options).await;
+        let ended = std::mem::replace(&mut instances.running[which].process, fresh);
         assert_eq!(ended.ended().await, Some(0));
     }
     assert_kept("SIGTERM", times);
-    pair.prove().await;
+    instances.prove().await;
 }

@@ -1,9 +1,9 @@
-//! Which of two instances rolls up.
+//! Which of several instances rolls up.
 
-/// What the two call themselves at the database.
-pub(crate) const NAMES: [&str; 2] = ["one", "two"];
+/// What they call themselves at the database, as many as there are.
+pub(crate) const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 
-/// Who of the two holds the rollup lock now, and is in the middle of a chunk.
+/// Who of them holds the rollup lock now, and is in the middle of a chunk.
 pub(crate) async fn leader(client: &tokio_postgres::Client) -> Option<usize> {
     let sql = "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'

@@ -124,7 +124,9 @@ impl Report<'_> {
         let part = self.plan.length.as_secs_f64() / LOWEST_OF as f64;
         let mut lowest: BTreeMap<u64, &Sample> = BTreeMap::new();
         for sample in self.samples.steady(self.plan) {
-            let of_part = lowest.entry((sample.at.as_secs_f64() / part) as u64).or_insert(sample);
+            // Looks after the end belong to the last part: a few alone are no part of the time.
+            let number = ((sample.at.as_secs_f64() / part) as u64).min(LOWEST_OF - 1);
+            let of_part = lowest.entry(number).or_insert(sample);
             if sample.memory < of_part.memory {
                 *of_part = sample;
             }
