@@ -123,12 +123,8 @@ impl EmbeddedPostgres {
         let mut deadline = deadline;
         loop {
             match self.await_ready(deadline, mark).await {
-                Err(EmbeddedError::StartTimeout { message, .. }) => {
-                    tracing::warn!(
-                        pid = self.pid(),
-                        message,
-                        "PostgreSQL takes long to start: waiting for it"
-                    );
+                Err(error @ EmbeddedError::StartTimeout { .. }) => {
+                    tracing::warn!(pid = self.pid(), %error, "PostgreSQL takes long to start: waiting for it");
                     deadline = Instant::now() + self.start_timeout;
                 }
                 ended => return ended,
