@@ -122,7 +122,7 @@ fn table(plan: &Plan) -> String {
         format!("Machines of {} cores, {busy:.0} % busy at the peak", fleet.cores_a_machine),
         format!("  bridges         {}, each with its broker: {bound}", grouped(plan.bridges as f64)),
         format!(
-            "  or apart        brokers of another kind: {}; bridges behind them, as one group: {}",
+            "  or apart        brokers of another kind: {}; bridges behind them, as one shared subscription: {}",
             grouped(plan.separate_brokers as f64),
             grouped(plan.bridges_behind_brokers as f64)
         ),

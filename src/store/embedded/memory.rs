@@ -9,7 +9,7 @@ const BOUNDS_MB: (u64, u64) = (128, 8192);
 /// each record pushes out pages that have to be written (docs/BENCHMARKS.md, "Tables that are not empty").
 const SHARE: u64 = 4;
 
-/// A quarter of the memory of this machine or container, within bounds. It is taken only as it is used.
+/// A quarter of the memory of this machine, or of what its service or container may take, within bounds. It is taken only as it is used.
 pub(super) fn shared_buffers() -> String {
     let root = Path::new("/");
     format!("{}MB", share_mb(machine_bytes(root), container_bytes(root)))

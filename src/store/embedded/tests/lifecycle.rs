@@ -134,6 +134,7 @@ async fn a_start_that_lasts_is_waited_for() {
     let mut options = place.options();
     options.start_timeout = Duration::from_millis(1);
     let postgres = EmbeddedPostgres::start(options.clone()).await.unwrap();
+    postgres.stop_when_this_process_ends(Some(place.dir.path())).unwrap();
     connect(&postgres).await.batch_execute("CREATE TABLE kept AS SELECT 1 AS n").await.unwrap();
     send(postgres.pid(), Signal::SIGKILL);
     drop(postgres);
